@@ -1,0 +1,187 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const supervisedRole = "KMT_LAB_TEST_SUPERVISE"
+
+// TestMain lets the test's own executable stand in for a lab that is killed.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(supervisedRole); dir != "" {
+		superviseUntilKilled(dir)
+	}
+	os.Exit(m.Run())
+}
+
+func superviseUntilKilled(dir string) {
+	s := newSupervisor(dir, dir)
+	for i := range 3 {
+		p, err := s.start(command{name: fmt.Sprintf("sleeper %d", i), argv: []string{"sleep", "3600"}})
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println(p.cmd.Process.Pid)
+	}
+	fmt.Println("started")
+	select {}
+}
+
+// leftovers are the processes whose working or temporary directory is below dir.
+func leftovers(t *testing.T, dir string) []string {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, path := range all {
+		env, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(env), "TMPDIR="+dir) {
+			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+			left = append(left, filepath.Base(filepath.Dir(path))+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+		}
+	}
+	return left
+}
+
+func waitNoLeftovers(t *testing.T, dir string) {
+	t.Helper()
+	err := await(t.Context(), 20*time.Second, "no process left", func(context.Context) error {
+		if left := leftovers(t, dir); len(left) > 0 {
+			return fmt.Errorf("%d processes left: %s", len(left), strings.Join(left, "; "))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func testSupervisor(t *testing.T) *supervisor {
+	t.Helper()
+	dir := t.TempDir()
+	s := newSupervisor(dir, dir)
+	t.Cleanup(s.stop)
+	return s
+}
+
+func TestEarlyDeathIsNoticedAtOnceWithTheEndOfItsLog(t *testing.T) {
+	s := testSupervisor(t)
+	if _, err := s.start(command{name: "bystander", argv: []string{"sleep", "3600"}}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.start(command{name: "source broker 7", argv: []string{"sh", "-c", "seq 1 100; echo out of memory >&2; exit 3"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	during, end := s.during(t.Context())
+	defer end()
+	err = await(during, time.Minute, "what never comes", func(context.Context) error { return errors.New("not yet") })
+	if err == nil {
+		t.Fatal("nothing was noticed")
+	}
+	for _, want := range []string{"source broker 7 ended unasked", "exit status 3", p.log, "out of memory", "    100"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "    50\n") {
+		t.Errorf("the whole log is in the error: %v", err)
+	}
+}
+
+func TestAskedEndIsNoFailure(t *testing.T) {
+	s := testSupervisor(t)
+	p, err := s.start(command{name: "victim", argv: []string{"sleep", "3600"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.kill()
+	if s.failed.Err() != nil {
+		t.Errorf("counted as a failure: %v", context.Cause(s.failed))
+	}
+	if err := s.run(t.Context(), command{name: "job", argv: []string{"true"}}); err != nil || s.failed.Err() != nil {
+		t.Errorf("a job that did its work: %v, %v", err, context.Cause(s.failed))
+	}
+	err = s.run(t.Context(), command{name: "bad job", argv: []string{"sh", "-c", "echo no such topic; exit 2"}})
+	if err == nil || !strings.Contains(err.Error(), "bad job failed") || !strings.Contains(err.Error(), "no such topic") {
+		t.Errorf("a job that failed: %v", err)
+	}
+}
+
+func TestStopEndsChildrenOfChildrenToo(t *testing.T) {
+	s := testSupervisor(t)
+	p, err := s.start(command{name: "family", argv: []string{"sh", "-c", "sleep 3600 & sleep 3600 & echo ready; wait"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = await(t.Context(), time.Minute, "the family", func(context.Context) error {
+		if text, _ := os.ReadFile(p.log); !strings.Contains(string(text), "ready") {
+			return errors.New("not ready")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(leftovers(t, s.dir)); n != 3 {
+		t.Fatalf("%d processes run, want 3: the test cannot tell", n)
+	}
+	s.stop()
+	waitNoLeftovers(t, s.dir)
+	if _, err := s.start(command{name: "late", argv: []string{"true"}}); err == nil {
+		t.Error("a child was started after stop")
+	}
+}
+
+func TestKillOfTheLabItselfLeavesNoProcess(t *testing.T) {
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), supervisedRole+"="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	var said []string
+	for lines.Scan() && lines.Text() != "started" {
+		said = append(said, lines.Text())
+	}
+	if n := len(leftovers(t, dir)); n != 3 {
+		t.Errorf("%d children run, want 3: %v", n, said)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed, as it should be
+	waitNoLeftovers(t, dir)
+}
+
+func TestChildrenDoNotGetTheLabsFlags(t *testing.T) {
+	t.Setenv("LOADGEN_DURATION", "2m")
+	s := testSupervisor(t)
+	err := s.run(t.Context(), command{name: "env", argv: []string{"sh", "-c", `test -z "$LOADGEN_DURATION" && test "$TMPDIR" = "$PWD"`}})
+	if err != nil {
+		t.Error(err)
+	}
+}

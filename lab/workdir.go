@@ -1,0 +1,71 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+const workDirPattern = "kafka-mirror-lab-"
+
+// workDir is the lab's temporary directory: the clusters' data and configuration. A lock held for
+// the lab's life tells a later lab which directories were left by one that was killed.
+type workDir struct {
+	path string
+	lock *os.File
+}
+
+// newWorkDir makes a fresh directory below parent and removes those that killed labs left there.
+func newWorkDir(parent string) (*workDir, error) {
+	if err := sweep(parent); err != nil {
+		return nil, fmt.Errorf("remove what a killed lab left in %s: %w", parent, err)
+	}
+	path, err := os.MkdirTemp(parent, workDirPattern)
+	if err != nil {
+		return nil, fmt.Errorf("make the lab's temporary directory: %w", err)
+	}
+	// Locked before it has its name, so that nobody finds it there unlocked while we live.
+	fresh := filepath.Join(path, "lock.new")
+	lock, err := os.Create(fresh)
+	if err == nil {
+		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err == nil {
+		err = os.Rename(fresh, filepath.Join(path, "lock"))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), os.RemoveAll(path))
+	}
+	return &workDir{path: path, lock: lock}, nil
+}
+
+// remove ends the lock and removes the directory, or with keep leaves it for good.
+func (w *workDir) remove(keep bool) error {
+	what := w.path
+	if keep {
+		what = filepath.Join(w.path, "lock") // without which no sweep touches it
+	}
+	return errors.Join(os.RemoveAll(what), w.lock.Close())
+}
+
+// sweep removes the directories below parent whose lab has been killed.
+func sweep(parent string) error {
+	locks, err := filepath.Glob(filepath.Join(parent, workDirPattern+"*", "lock"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range locks {
+		lock, err := os.Open(path)
+		if err != nil {
+			continue // gone, or another user's
+		}
+		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			errs = append(errs, os.RemoveAll(filepath.Dir(path)))
+		}
+		errs = append(errs, lock.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,528 @@
+// Package audit merges the ledgers of both legs all the time, watches both
+// clusters' logs, looks suspects up in the source before retention takes them,
+// and comes to the verdict.
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+)
+
+// Config says what to audit.
+type Config struct {
+	TestID string
+	Topics []string
+	// Producers is how many distinct producers the test was meant to have; 0
+	// leaves it open, and then a producer that never started goes unnoticed.
+	Producers int
+	// UntilClosed drains and ends once all expected producers have stopped.
+	UntilClosed bool
+	// Interval between two looks at the clusters and ledgers. Default 1 s.
+	Interval time.Duration
+	// DrainIdle ends the drain when the replicator has made no progress for so
+	// long. Default 30 s.
+	DrainIdle time.Duration
+	// Quiet is how long the destination must have been silent after everything
+	// has arrived, so that late duplicates are counted. Default 3 s, never more
+	// than DrainIdle.
+	Quiet time.Duration
+	// DeadAfter is from when on a producer whose ledger is not updated is taken
+	// for dead. Default 20 s.
+	DeadAfter time.Duration
+	// LedgerReplicas is the replication factor of ledger topics that do not exist
+	// yet; 0: as many as the brokers allow, at most 3.
+	LedgerReplicas int
+	// Expectations are added to verdict.Defaults, or take their place.
+	Expectations []verdict.Expectation
+	// Settings and Versions are shown in the report as they are. They must not
+	// contain secrets.
+	Settings map[string]string
+	Versions map[string]string
+}
+
+// SetDefaults fills in what was left empty.
+func (c *Config) SetDefaults() {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.Interval, time.Second)
+	def(&c.DrainIdle, 30*time.Second)
+	def(&c.Quiet, 3*time.Second)
+	def(&c.DeadAfter, 20*time.Second)
+	c.Quiet = min(c.Quiet, c.DrainIdle)
+}
+
+// Validate reports every mistake at once.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.TestID == "" || strings.Contains(c.TestID, "/") {
+		bad("test id: %q: want a name without a slash", c.TestID)
+	}
+	if len(c.Topics) == 0 {
+		bad("topics: none given: name the topics of the test at the source")
+	}
+	if c.Producers < 0 {
+		bad("producers: %d: want 0 (not known) or more", c.Producers)
+	}
+	for name, d := range map[string]time.Duration{"interval": c.Interval, "drain idle": c.DrainIdle, "quiet": c.Quiet, "dead after": c.DeadAfter} {
+		if d <= 0 {
+			bad("%s: %s: want more than 0", name, d)
+		}
+	}
+	if c.DeadAfter < 2*c.Interval {
+		bad("dead after: %s: want at least twice the interval of %s", c.DeadAfter, c.Interval)
+	}
+	return errors.Join(errs...)
+}
+
+// Deps are what an Auditor works with.
+type Deps struct {
+	Source, Destination []kgo.Opt // seeds and security; no consuming options
+	Logger              *slog.Logger
+	Registerer          prometheus.Registerer
+}
+
+// Auditor watches one test.
+type Auditor struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+
+	src, dst *cluster
+	evidence *evidence
+	time     *timeline
+
+	drain     chan struct{}
+	drainOnce sync.Once
+
+	mu       sync.Mutex
+	current  verdict.Document
+	ready    bool
+	draining bool
+}
+
+// New connects to both clusters and their ledger topics. Close frees them if
+// Run is not called.
+func New(ctx context.Context, cfg Config, deps Deps) (*Auditor, error) {
+	cfg.SetDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	a := &Auditor{
+		cfg:      cfg,
+		log:      deps.Logger,
+		metrics:  newMetrics(deps.Registerer),
+		evidence: newEvidence(cfg.TestID),
+		time:     newTimeline(),
+		drain:    make(chan struct{}),
+	}
+	var err error
+	if a.src, err = openCluster(ctx, "source", deps.Source, ledger.SourceTopic, cfg, deps.Logger); err != nil {
+		return nil, err
+	}
+	if a.dst, err = openCluster(ctx, "destination", deps.Destination, ledger.DestinationTopic, cfg, deps.Logger); err != nil {
+		a.src.close()
+		return nil, err
+	}
+	a.current = verdict.Document{Schema: verdict.Schema, Config: cfg.Settings, Versions: cfg.Versions,
+		Verdict: verdict.Verdict{Test: cfg.TestID, Outcome: verdict.CannotSay, Reasons: []string{"nothing has been looked at yet"}}}
+	return a, nil
+}
+
+// Close frees the connections.
+func (a *Auditor) Close() {
+	a.src.close()
+	a.dst.close()
+}
+
+// AddEvent notes something that happened to the system under test. An event
+// without a time happened now.
+func (a *Auditor) AddEvent(e verdict.Event) {
+	if e.Time == 0 {
+		e.Time = time.Now().UnixMicro()
+	}
+	a.evidence.addEvent(e)
+	a.log.Info("event", "kind", e.Kind, "side", e.Side, "detail", e.Detail)
+}
+
+// Drain says that the load has ended or is about to: once the producers have
+// closed their ledgers the auditor waits for the replicator and ends.
+func (a *Auditor) Drain() { a.drainOnce.Do(func() { close(a.drain) }) }
+
+// Snapshot returns what is known so far.
+func (a *Auditor) Snapshot() verdict.Document {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.current
+}
+
+// Ready reports whether both clusters and ledgers have been read at least once.
+func (a *Auditor) Ready() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ready
+}
+
+// Run audits until the test has drained, and returns the final verdict. When
+// ctx ends before that, it gives the verdict on what is there, which then is
+// rarely more than "cannot say", within 30 s.
+func (a *Auditor) Run(ctx context.Context) (*verdict.Document, error) {
+	defer a.Close()
+	if err := a.restore(ctx); err != nil {
+		return nil, err
+	}
+	interrupted := a.watch(ctx)
+	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
+	defer cancel()
+	if interrupted {
+		final, cancel = context.WithTimeout(final, 30*time.Second)
+		defer cancel()
+	}
+	doc, err := a.conclude(final, interrupted)
+	if err != nil {
+		return nil, fmt.Errorf("final audit of test %s: %w", a.cfg.TestID, err)
+	}
+	return doc, nil
+}
+
+// watch looks at everything once per interval until the test has drained; it
+// returns true when ctx ended first.
+func (a *Auditor) watch(ctx context.Context) (interrupted bool) {
+	tick := time.NewTicker(a.cfg.Interval)
+	defer tick.Stop()
+	var (
+		draining <-chan struct{} = a.drain
+		wait     waiting
+		failing  time.Time
+	)
+	for {
+		err := a.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return true
+		case err != nil && failing.IsZero():
+			failing = time.Now()
+			a.log.Warn("cannot look at the clusters; trying again", "error", err)
+		case err != nil:
+			a.log.Debug("still cannot look at the clusters", "since", failing, "error", err)
+		case !failing.IsZero():
+			a.log.Info("looking at the clusters again", "after", time.Since(failing).Round(time.Second))
+			failing = time.Time{}
+		}
+		if a.cfg.UntilClosed && err == nil && a.evidence.ended(a.cfg.Producers, a.cfg.DeadAfter) {
+			a.Drain()
+		}
+		if draining == nil && err == nil && a.drained(ctx, &wait) {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return true
+		case <-draining:
+			draining = nil
+			wait = waiting{since: time.Now()}
+			a.mu.Lock()
+			a.draining = true
+			a.mu.Unlock()
+			a.log.Info("draining: waiting for producers to close and for the replicator to catch up", "idle", a.cfg.DrainIdle)
+		case <-tick.C:
+		}
+	}
+}
+
+// look takes one look at everything and computes what is known so far.
+func (a *Auditor) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, max(10*time.Second, 5*a.cfg.Interval))
+	defer cancel()
+	if err := a.collect(ctx); err != nil {
+		return err
+	}
+	if err := a.lookUpSuspects(ctx); err != nil {
+		a.log.Warn("could not look suspects up in the source log", "error", err)
+	}
+	a.publish(a.evidence.input(a.cfg, false))
+	a.store(ctx)
+	return nil
+}
+
+// collect reads clusters and ledgers in the order that lets every arrival find
+// its reservation: ends of the destination's logs, consumers' ledger,
+// producers' ledger.
+func (a *Auditor) collect(ctx context.Context) error {
+	before := time.Now().UnixMicro()
+	dst, err := a.dst.bounds(ctx, a.cfg.Topics)
+	if err != nil {
+		return err
+	}
+	a.evidence.destination(dst, before)
+	if err := a.read(ctx, a.dst, a.takeDestination); err != nil {
+		return err
+	}
+	a.evidence.observed()
+	before = time.Now().UnixMicro()
+	src, err := a.src.bounds(ctx, a.cfg.Topics)
+	if err != nil {
+		return err
+	}
+	a.evidence.source(src, before, time.Now().UnixMicro())
+	if err := a.read(ctx, a.src, a.takeSource); err != nil {
+		return err
+	}
+	a.evidence.notice(time.Now().UnixMicro())
+	return nil
+}
+
+// read reads the news of a ledger. A damaged entry, or a ledger that was
+// replaced, does not end the audit, but nothing can be said for certain then.
+func (a *Auditor) read(ctx context.Context, c *cluster, fn func(ledger.Entry) error) error {
+	err := c.reader.ReadToEnd(ctx, fn)
+	var damaged *ledger.EntryError
+	switch {
+	case errors.As(err, &damaged):
+		a.evidence.damage(c.side, err)
+		return nil
+	case errors.Is(err, ledger.ErrReplaced):
+		a.evidence.replaced(c.side, err)
+	case err == nil:
+		a.evidence.damage(c.side, nil)
+		return nil
+	}
+	return fmt.Errorf("read the %s ledger: %w", c.side, err)
+}
+
+// publish computes a verdict and makes it the current one.
+func (a *Auditor) publish(in *verdict.Input) *verdict.Document {
+	events := a.evidence.sortedEvents()
+	in.Clock = a.evidence.clock.estimate()
+	a.time.lag(in.Now, a.evidence.consumerLag())
+	points := a.time.points()
+	in.Latency = a.time.phases(events, in)
+	in.Recoveries = recoveries(events, points)
+	in.Bottleneck = bottleneck(in, points)
+	v := verdict.Compute(in)
+	a.time.state(&v)
+	doc := verdict.Document{
+		Schema: verdict.Schema, Verdict: v, Timeline: a.time.points(), Events: events,
+		Config: a.cfg.Settings, Versions: maps.Clone(a.cfg.Versions),
+	}
+	a.metrics.set(&v)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.current, a.ready = doc, true
+	return &doc
+}
+
+// waiting is what the drain has seen so far.
+type waiting struct {
+	since    time.Time // of the last progress
+	progress progress
+}
+
+// drained says whether the test has come to its end: everything due has
+// arrived and the destination has gone quiet, or nothing has moved for
+// DrainIdle.
+func (a *Auditor) drained(ctx context.Context, w *waiting) bool {
+	p, open := a.evidence.progress(a.cfg.DeadAfter)
+	if p != w.progress {
+		w.progress, w.since = p, time.Now()
+	}
+	idle := time.Since(w.since)
+	if open > 0 {
+		return idle >= a.cfg.DrainIdle // a producer that neither closes nor dies
+	}
+	if idle < a.cfg.Quiet {
+		return false
+	}
+	if idle >= a.cfg.DrainIdle {
+		a.log.Info("the replicator has made no more progress", "for", idle.Round(time.Second))
+		return true
+	}
+	t := verdict.Compute(a.evidence.input(a.cfg, true)).Total
+	if t.Lost+t.Undelivered+t.Unobserved+t.DestinationLost > 0 || a.evidence.consumerLag() > 0 {
+		return false
+	}
+	if t.Indeterminate == 0 {
+		return true
+	}
+	// Records whose outcome no producer knows may be on their way too: only the
+	// source log can say.
+	if err := a.scan(ctx); err != nil {
+		a.log.Warn("could not read the source log back", "error", err)
+		return false
+	}
+	t = verdict.Compute(a.evidence.input(a.cfg, true)).Total
+	return t.Lost+t.Undelivered+t.Unobserved+t.DestinationLost == 0
+}
+
+// conclude does the final audit.
+func (a *Auditor) conclude(ctx context.Context, interrupted bool) (*verdict.Document, error) {
+	if err := a.collect(ctx); err != nil {
+		return nil, err
+	}
+	// Consumers must have told of everything up to the ends just taken.
+	limit, cancel := context.WithTimeout(ctx, a.cfg.DrainIdle)
+	defer cancel()
+	for a.evidence.consumerLag() > 0 && limit.Err() == nil {
+		if err := a.read(limit, a.dst, a.takeDestination); err != nil && limit.Err() == nil {
+			return nil, err
+		}
+		select {
+		case <-limit.Done():
+		case <-time.After(a.cfg.Interval / 4):
+		}
+	}
+	if err := a.read(ctx, a.src, a.takeSource); err != nil {
+		return nil, err
+	}
+	a.evidence.notice(time.Now().UnixMicro())
+	if err := a.scan(ctx); err != nil {
+		a.log.Warn("could not read the source log back: attribution stays open", "error", err)
+	}
+	a.time.finish(a.evidence.received())
+	in := a.evidence.input(a.cfg, true)
+	doc := a.publish(in)
+	if interrupted {
+		doc.Verdict.Notes = append(doc.Verdict.Notes, "the audit was stopped before the test had drained")
+		if doc.Verdict.Outcome == verdict.Holds {
+			doc.Verdict.Outcome = verdict.CannotSay
+			doc.Verdict.Reasons = append(doc.Verdict.Reasons, "the audit was stopped before the test had drained")
+		}
+	}
+	a.store(ctx)
+	return doc, nil
+}
+
+// takeDestination takes in one entry of the destination ledger.
+func (a *Auditor) takeDestination(e ledger.Entry) error {
+	a.evidence.clock.appendedAt(1, e)
+	switch e.Key.Kind {
+	case ledger.KindReceived:
+		r, err := ledger.Restore(e.Payload)
+		if err != nil {
+			return fmt.Errorf("entry %s at offset %d: %w", e.Key, e.Offset, err)
+		}
+		a.evidence.takeReceived(r)
+	case ledger.KindWindow:
+		var w ledger.WindowEntry
+		if err := ledger.Decode(e.Payload, &w); err != nil {
+			return fmt.Errorf("entry %s at offset %d: %w", e.Key, e.Offset, err)
+		}
+		a.time.window(&w)
+	}
+	return nil
+}
+
+// takeSource takes in one entry of the source ledger.
+func (a *Auditor) takeSource(e ledger.Entry) error {
+	a.evidence.clock.appendedAt(0, e)
+	switch e.Key.Kind {
+	case ledger.KindSent:
+		var s ledger.Sent
+		if err := ledger.Decode(e.Payload, &s); err != nil {
+			return fmt.Errorf("entry %s at offset %d: %w", e.Key, e.Offset, err)
+		}
+		a.evidence.takeSent(&s)
+	case ledger.KindRate:
+		var r ledger.Rate
+		if err := ledger.Decode(e.Payload, &r); err != nil {
+			return fmt.Errorf("entry %s at offset %d: %w", e.Key, e.Offset, err)
+		}
+		a.time.rate(&r)
+	}
+	return nil
+}
+
+// auditKey is where the auditor keeps what cannot be read again.
+func (a *Auditor) auditKey() ledger.Key {
+	return ledger.Key{Test: a.cfg.TestID, Kind: ledger.KindAudit, Name: "evidence"}
+}
+
+// store keeps the evidence that is gone when it is not kept. The writes are
+// also probes of both clusters' clocks.
+func (a *Auditor) store(ctx context.Context) {
+	data, due := a.evidence.encode(5 * time.Second)
+	if !due {
+		return
+	}
+	probe, err := a.dst.store.Put(ctx, a.auditKey(), data)
+	if err != nil {
+		a.log.Warn("could not store the auditor's evidence", "error", err)
+		return
+	}
+	a.evidence.clock.auditor(true, probe)
+	if probe, err = a.src.store.Put(ctx, ledger.Key{Test: a.cfg.TestID, Kind: ledger.KindAudit, Name: "probe"}, nil); err != nil {
+		a.log.Warn("could not probe the source cluster's clock", "error", err)
+		return
+	}
+	a.evidence.clock.auditor(false, probe)
+}
+
+// restore reads back what an auditor before this one had kept.
+func (a *Auditor) restore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return a.read(ctx, a.dst, func(e ledger.Entry) error {
+		if e.Key == a.auditKey() {
+			return a.evidence.decode(e.Payload)
+		}
+		return a.takeDestination(e)
+	})
+}
+
+// lookUpSuspects reads those places of the source log where a record was
+// skipped, before retention takes them.
+func (a *Auditor) lookUpSuspects(ctx context.Context) error {
+	spans := a.evidence.suspects()
+	var errs []error
+	for _, key := range slices.SortedFunc(maps.Keys(spans), ledger.CompareStreams) {
+		s := spans[key]
+		from, err := a.src.scan(ctx, verdict.TopicPartition{Topic: key.Topic, Partition: key.Partition}, s.from, s.to, func(r *scanned) {
+			if r.stream == key && s.sequences.Contains(r.sequence) {
+				a.evidence.found(key, r.sequence)
+			}
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s/%d: %w", key.Topic, key.Partition, err))
+			continue
+		}
+		a.evidence.lookedUp(key, s, from)
+	}
+	return errors.Join(errs...)
+}
+
+// scan reads the source log of every partition in which something is missing
+// or unknown, from the first such record to the end.
+func (a *Auditor) scan(ctx context.Context) error {
+	seen := verdict.Seen(a.evidence.received())
+	var errs []error
+	for tp, from := range a.evidence.doubtful(seen) {
+		scan := verdict.NewScan(from)
+		start, err := a.src.scan(ctx, tp, from, -1, func(r *scanned) {
+			set := seen[r.stream]
+			scan.Observe(r.stream, r.sequence, r.offset, r.intended, set != nil && set.Contains(r.sequence))
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s/%d from offset %d: %w", tp.Topic, tp.Partition, from, err))
+			continue
+		}
+		scan.From = start
+		a.evidence.scanned(tp, scan)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,175 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/rawlog"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+)
+
+// cluster is one of the two clusters, with its ledger.
+type cluster struct {
+	side   string
+	test   string
+	client *kgo.Client
+	admin  *kadm.Client
+	store  *ledger.Store
+	reader *ledger.Reader
+}
+
+func openCluster(ctx context.Context, side string, opts []kgo.Opt, topic string, cfg Config, log *slog.Logger) (*cluster, error) {
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("%s cluster: %w", side, err)
+	}
+	c := &cluster{side: side, test: cfg.TestID, client: client, admin: kadm.NewClient(client)}
+	store, err := ledger.Open(ctx, ledger.StoreConfig{Opts: opts, Topic: topic, Replicas: cfg.LedgerReplicas}, log)
+	if err != nil {
+		client.Close()
+		return nil, fmt.Errorf("%s cluster: %w", side, err)
+	}
+	c.store = store
+	if c.reader, err = ledger.NewReader(ledger.ReaderConfig{Opts: opts, Topic: topic, Test: cfg.TestID}); err != nil {
+		c.close()
+		return nil, fmt.Errorf("%s cluster: %w", side, err)
+	}
+	return c, nil
+}
+
+func (c *cluster) close() {
+	if c.reader != nil {
+		c.reader.Close()
+	}
+	if c.store != nil {
+		c.store.Close()
+	}
+	c.client.Close()
+}
+
+// topicBounds are the bounds of all partitions of a topic as it is now.
+type topicBounds struct {
+	id         [16]byte
+	partitions map[int32]verdict.Bounds
+}
+
+// bounds asks for the bounds of the topics' logs. Topics that do not exist are
+// left out.
+func (c *cluster) bounds(ctx context.Context, topics []string) (map[string]topicBounds, error) {
+	meta, err := c.admin.Metadata(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("ask the %s cluster for its topics: %w", c.side, err)
+	}
+	out := map[string]topicBounds{}
+	var exist []string
+	for _, t := range meta.Topics {
+		if errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
+			continue
+		}
+		if t.Err != nil {
+			return nil, fmt.Errorf("ask the %s cluster for topic %s: %w", c.side, t.Topic, t.Err)
+		}
+		exist = append(exist, t.Topic)
+		out[t.Topic] = topicBounds{id: t.ID, partitions: map[int32]verdict.Bounds{}}
+	}
+	if len(exist) == 0 {
+		return out, nil
+	}
+	starts, err := c.admin.ListStartOffsets(ctx, exist...)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask the %s cluster where its logs start: %w", c.side, err)
+	}
+	ends, err := c.admin.ListEndOffsets(ctx, exist...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask the %s cluster where its logs end: %w", c.side, err)
+	}
+	starts.Each(func(o kadm.ListedOffset) {
+		b := out[o.Topic].partitions[o.Partition]
+		b.Start = o.Offset
+		out[o.Topic].partitions[o.Partition] = b
+	})
+	ends.Each(func(o kadm.ListedOffset) {
+		b := out[o.Topic].partitions[o.Partition]
+		b.End = o.Offset
+		out[o.Topic].partitions[o.Partition] = b
+	})
+	return out, nil
+}
+
+// scanned is one record of this test in the source log.
+type scanned struct {
+	stream           ledger.Stream
+	sequence         uint64
+	offset, intended int64
+}
+
+// scan reads the partition's log in [from, to), to its present end if to is
+// negative, and calls fn for each record of this test. It returns the offset
+// from which on the log was really there.
+func (c *cluster) scan(ctx context.Context, tp verdict.TopicPartition, from, to int64, fn func(*scanned)) (int64, error) {
+	all, err := c.bounds(ctx, []string{tp.Topic})
+	if err != nil {
+		return 0, err
+	}
+	b, ok := all[tp.Topic].partitions[tp.Partition]
+	if !ok {
+		return 0, fmt.Errorf("the %s cluster has no partition %d of %s", c.side, tp.Partition, tp.Topic)
+	}
+	if to < 0 || to > b.End {
+		to = b.End
+	}
+	from = max(from, b.Start)
+	if from >= to {
+		return from, nil
+	}
+	var (
+		dec  = message.NewDecoder(c.test)
+		id   message.Identity
+		rec  scanned
+		next = from
+	)
+	for next < to {
+		part, err := rawlog.Fetch(ctx, c.client, tp.Topic, all[tp.Topic].id, tp.Partition, next)
+		if errors.Is(err, kerr.OffsetOutOfRange) {
+			// Retention has gone ahead of us: what it took is not proven absent.
+			all, err := c.bounds(ctx, []string{tp.Topic})
+			if err != nil {
+				return 0, err
+			}
+			if start := all[tp.Topic].partitions[tp.Partition].Start; start > next {
+				from, next = start, start
+				continue
+			}
+			return 0, fmt.Errorf("read the %s log: the end of %s/%d has moved back below offset %d", c.side, tp.Topic, tp.Partition, next)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read the %s log: %w", c.side, err)
+		}
+		for _, r := range part.Records {
+			if r.Offset >= to || r.Attrs.IsControl() || dec.Decode(r, tp.Topic, &id) != message.OK {
+				continue
+			}
+			rec = scanned{
+				stream:   ledger.Stream{Run: id.Run, Topic: tp.Topic, Epoch: id.Epoch, Partition: id.Partition},
+				sequence: id.Sequence, offset: r.Offset, intended: id.Intended,
+			}
+			fn(&rec)
+		}
+		next = part.Next
+	}
+	return from, nil
+}

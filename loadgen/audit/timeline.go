@@ -1,0 +1,355 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+)
+
+// timeline puts what happened in each second together, over all producers and
+// partitions.
+type timeline struct {
+	mu      sync.Mutex
+	seconds map[int64]*second
+	merged  map[windowID]int64 // last second of each partition that is in
+	rates   map[uint64]int64   // and of each run of a producer
+	last    verdict.Counts
+	scratch *latency.Histogram
+}
+
+type windowID struct {
+	topicID   [16]byte
+	partition int32
+}
+
+// second is one second. Rates are by the clock of who measured them: producers
+// for what was sent, the destination broker or the consumer for what arrived.
+type second struct {
+	point    verdict.Point
+	latency  map[int64]int64 // microseconds -> first arrivals
+	catchUp  map[int64]int64 // likewise, read while the tester was behind
+	appended bool
+}
+
+func newTimeline() *timeline {
+	return &timeline{seconds: map[int64]*second{}, merged: map[windowID]int64{}, rates: map[uint64]int64{}, scratch: latency.New()}
+}
+
+func (t *timeline) at(s int64) *second {
+	x := t.seconds[s]
+	if x == nil {
+		x = &second{point: verdict.Point{Second: s}, latency: map[int64]int64{}, catchUp: map[int64]int64{}}
+		t.seconds[s] = x
+	}
+	return x
+}
+
+// window takes in a second of arrivals on one partition. A consumer that
+// starts again tells of the same windows again.
+func (t *timeline) window(e *ledger.WindowEntry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id := windowID{e.TopicID, e.Partition}
+	if last, ok := t.merged[id]; ok && e.Window.Second <= last {
+		return
+	}
+	t.merged[id] = e.Window.Second
+	t.add(&e.Window)
+}
+
+func (t *timeline) add(w *ledger.Window) {
+	s := t.at(w.Second)
+	s.point.Received += w.Records
+	s.point.ReceivedBytes += w.Bytes
+	s.appended = w.Appended
+	into := s.latency
+	if w.CatchUp {
+		into = s.catchUp
+	}
+	for _, b := range w.Latency {
+		into[b.Micros] += b.Count
+	}
+}
+
+// finish takes in the windows that are still open.
+func (t *timeline) finish(received []*ledger.Received) {
+	for _, r := range received {
+		if r.Window.Records > 0 {
+			t.window(&ledger.WindowEntry{Topic: r.Topic, TopicID: r.TopicID, Partition: r.Partition, Window: r.Window})
+		}
+	}
+}
+
+// rate takes in a second of a producer's life.
+func (t *timeline) rate(r *ledger.Rate) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if last, ok := t.rates[r.Run]; ok && r.Second <= last {
+		return
+	}
+	t.rates[r.Run] = r.Second
+	p := &t.at(r.Second).point
+	p.Scheduled += r.Scheduled
+	p.Sent += r.Acked
+	p.SentBytes += r.Bytes
+	p.Shed += r.Shed
+}
+
+// state notes what the verdict said at the end of this second.
+func (t *timeline) state(v *verdict.Verdict) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(v.Producers) == 0 {
+		return
+	}
+	p := &t.at(v.At / 1_000_000).point
+	c := &v.Total
+	p.Pending, p.Skipped = c.Pending, c.Skipped
+	p.RPOSeconds = 0
+	for i := range v.Topics {
+		for j := range v.Topics[i].Partitions {
+			p.RPOSeconds = max(p.RPOSeconds, v.Topics[i].Partitions[j].RPOSeconds)
+		}
+	}
+	p.Duplicates += c.Duplicates - min(c.Duplicates, t.last.Duplicates)
+	p.Reordered += c.Reordered - min(c.Reordered, t.last.Reordered)
+	p.Corrupt += c.Corrupt - min(c.Corrupt, t.last.Corrupt)
+	t.last = *c
+}
+
+// lag notes the consumers' lag at this second.
+func (t *timeline) lag(now int64, records uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.seconds[now/1_000_000]; s != nil {
+		s.point.ConsumerLag = records
+	}
+}
+
+// points returns all seconds in order, with their percentiles.
+func (t *timeline) points() []verdict.Point {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]verdict.Point, 0, len(t.seconds))
+	for _, s := range t.seconds {
+		p := s.point
+		if len(s.latency) > 0 {
+			t.scratch.Reset()
+			merge(t.scratch, s.latency)
+			q := t.scratch.Percentiles()
+			p.P50, p.P99, p.Max = q.P50, q.P99, q.Max
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b verdict.Point) int { return cmp.Compare(a.Second, b.Second) })
+	// A second in which nothing was told of keeps the state of the one before.
+	for i := 1; i < len(out); i++ {
+		if p := &out[i]; p.Pending == 0 && p.RPOSeconds == 0 && p.Received == 0 && p.Sent > 0 {
+			p.Pending, p.RPOSeconds, p.Skipped = out[i-1].Pending, out[i-1].RPOSeconds, out[i-1].Skipped
+		}
+	}
+	return out
+}
+
+func merge(h *latency.Histogram, buckets map[int64]int64) {
+	for micros, n := range buckets {
+		h.Merge(latency.Sparse{{Micros: micros, Count: n}})
+	}
+}
+
+// phases returns the latencies of the whole test and of each phase between
+// events. A record belongs to the phase in which it was meant to be sent: its
+// time of arrival less its latency, which is known to a second.
+func (t *timeline) phases(events []verdict.Event, in *verdict.Input) []verdict.PhaseLatency {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.seconds) == 0 {
+		return nil
+	}
+	var start int64
+	for _, s := range in.Sent {
+		if start == 0 || s.Started < start {
+			start = s.Started
+		}
+	}
+	type phase struct {
+		verdict.PhaseLatency
+		hist *latency.Histogram
+	}
+	phases := []*phase{{PhaseLatency: verdict.PhaseLatency{Phase: verdict.AllPhases, From: start, To: in.Now}, hist: latency.New()}}
+	if len(events) > 0 {
+		from, name := start, "baseline"
+		for _, e := range events {
+			if e.Time > from {
+				phases = append(phases, &phase{PhaseLatency: verdict.PhaseLatency{Phase: name, From: from, To: e.Time}, hist: latency.New()})
+			}
+			from, name = e.Time, "after "+e.Kind
+			if e.Side != "" {
+				name += " (" + e.Side + ")"
+			}
+		}
+		phases = append(phases, &phase{PhaseLatency: verdict.PhaseLatency{Phase: name, From: from, To: in.Now}, hist: latency.New()})
+	}
+	of := func(at int64) []*phase {
+		out := phases[:1:1]
+		for _, p := range phases[1:] {
+			if at < p.To || p == phases[len(phases)-1] {
+				return append(out, p)
+			}
+		}
+		return out
+	}
+	appended := false
+	for _, s := range t.seconds {
+		appended = appended || s.appended
+		for micros, n := range s.latency {
+			for _, p := range of(s.point.Second*1_000_000 + 500_000 - micros) {
+				p.hist.Merge(latency.Sparse{{Micros: micros, Count: n}})
+			}
+		}
+		for micros, n := range s.catchUp {
+			for _, p := range of(s.point.Second*1_000_000 + 500_000 - micros) {
+				p.CatchUp += n
+			}
+		}
+		if s.point.Shed > 0 {
+			for _, p := range of(s.point.Second * 1_000_000) {
+				p.Shed += s.point.Shed
+				p.hist.AddOverRange(int64(s.point.Shed))
+			}
+		}
+	}
+	out := make([]verdict.PhaseLatency, 0, len(phases))
+	for _, p := range phases {
+		p.Latency = p.hist.Percentiles()
+		p.Source = "arrival"
+		if appended {
+			p.Source = "LogAppendTime"
+		}
+		if in.Clock != nil {
+			p.ClockOffset, p.ClockBound = in.Clock.OffsetMillis, in.Clock.BoundMillis
+		}
+		out = append(out, p.PhaseLatency)
+	}
+	return out
+}
+
+// A test has recovered from an event at the first of calm seconds in a row in
+// which records arrived, what was due was no older and no later than three
+// times what it was before the first event, or than the floors below.
+const (
+	calm         = 3
+	floorRPO     = 3.0    // seconds; ledgers are stored once a second, so less cannot be told
+	floorLatency = 1000.0 // milliseconds, 99th percentile
+	// An event that has shown no effect after so many seconds had none.
+	effectWithin = 15
+)
+
+// recoveries tells for each event how long its effect lasted.
+func recoveries(events []verdict.Event, points []verdict.Point) []verdict.Recovery {
+	if len(events) == 0 || len(points) == 0 {
+		return nil
+	}
+	var rpo, p99 []float64
+	for _, p := range points {
+		if p.Second*1_000_000 < events[0].Time && p.Received > 0 {
+			rpo, p99 = append(rpo, p.RPOSeconds), append(p99, p.P99)
+		}
+	}
+	limitRPO, limitLatency := max(floorRPO, 3*median(rpo)), max(floorLatency, 3*median(p99))
+	lastSent := int64(math.MinInt64)
+	for _, p := range points {
+		if p.Sent > 0 {
+			lastSent = max(lastSent, p.Second)
+		}
+	}
+	disturbed := func(p *verdict.Point) bool {
+		return p.RPOSeconds > limitRPO || p.P99 > limitLatency || p.Received == 0 && p.Second <= lastSent
+	}
+	var out []verdict.Recovery
+	for _, e := range events {
+		r := verdict.Recovery{Event: e.Kind, At: e.Time}
+		if e.Side != "" {
+			r.Event += " (" + e.Side + ")"
+		}
+		begin, _ := slices.BinarySearchFunc(points, e.Time/1_000_000, func(p verdict.Point, s int64) int { return cmp.Compare(p.Second, s) })
+		started, quiet := false, 0
+		end := int64(0)
+		for i := begin; i < len(points); i++ {
+			p := &points[i]
+			switch {
+			case disturbed(p):
+				started, quiet = true, 0
+			case started:
+				if quiet == 0 {
+					end = p.Second
+				}
+				quiet++
+			}
+			if started && quiet >= calm || !started && p.Second > e.Time/1_000_000+effectWithin {
+				break
+			}
+		}
+		switch {
+		case !started:
+			r.Recovered = true
+		case quiet > 0:
+			r.Recovered, r.Seconds = true, max(0, float64(end)-float64(e.Time)/1e6)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func median(x []float64) float64 {
+	if len(x) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(x))
+	return s[len(s)/2]
+}
+
+// bottleneck says what bounded the throughput: who was behind while the others
+// waited.
+func bottleneck(in *verdict.Input, points []verdict.Point) verdict.Bottleneck {
+	var shed, scheduled uint64
+	var full, late, lived int64
+	for _, s := range in.Sent {
+		shed += s.Shed
+		scheduled += s.Scheduled
+		full += s.Full
+		late = max(late, s.Late)
+		lived += s.Updated - s.Started
+	}
+	busy, consumerBehind, replicatorBehind := 0, 0, 0
+	for _, p := range points {
+		if p.Received == 0 && p.Pending == 0 {
+			continue
+		}
+		busy++
+		if float64(p.ConsumerLag) > 5*float64(max(p.Received, 1)) && p.ConsumerLag > 1000 {
+			consumerBehind++
+		}
+		if p.RPOSeconds > 10 {
+			replicatorBehind++
+		}
+	}
+	switch {
+	case late > 1_000_000:
+		return verdict.Bottleneck{Component: "tester", Evidence: fmt.Sprintf("a producer ran %.1f s behind its own schedule while its buffer had room", float64(late)/1e6)}
+	case shed > 0 || lived > 0 && float64(full) > 0.01*float64(lived):
+		return verdict.Bottleneck{Component: "source cluster", Evidence: fmt.Sprintf("producers' buffers were full for %.1f s in all; %d of %d records were shed", float64(full)/1e6, shed, scheduled)}
+	case 2*consumerBehind > busy && busy > 0:
+		return verdict.Bottleneck{Component: "tester", Evidence: fmt.Sprintf("consumers were more than 5 s behind the destination in %d of %d s", consumerBehind, busy)}
+	case 2*replicatorBehind > busy && busy > 0:
+		return verdict.Bottleneck{Component: "replicator", Evidence: fmt.Sprintf("records were due for more than 10 s in %d of %d s, while producers and consumers kept up", replicatorBehind, busy)}
+	default:
+		return verdict.Bottleneck{Component: "none", Evidence: "producers kept their schedule, and consumers and the replicator kept up"}
+	}
+}

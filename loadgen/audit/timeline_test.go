@@ -1,0 +1,134 @@
+package audit
+
+import (
+	"testing"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+)
+
+// A minute of load: an event at second 20 stops arrivals for eight seconds.
+func outage() ([]verdict.Event, []verdict.Point) {
+	var points []verdict.Point
+	for s := range int64(60) {
+		p := verdict.Point{Second: s, Sent: 100, Received: 100, RPOSeconds: 1.5, P99: 20}
+		if s >= 22 && s < 30 {
+			p.Received, p.P99, p.RPOSeconds = 0, 0, float64(s-20)
+		}
+		if s == 30 {
+			p.Received, p.P99 = 900, 8000
+		}
+		points = append(points, p)
+	}
+	return []verdict.Event{{Time: 20_500_000, Kind: "broker-kill", Side: "source"}, {Time: 45_000_000, Kind: "broker-return", Side: "source"}}, points
+}
+
+func TestRecoveries(t *testing.T) {
+	events, points := outage()
+	got := recoveries(events, points)
+	if len(got) != 2 {
+		t.Fatalf("%d recoveries for two events", len(got))
+	}
+	// The last disturbed second is 30, so all is well again at 31.
+	if !got[0].Recovered || got[0].Seconds != 31-20.5 {
+		t.Errorf("after the kill: %+v", got[0])
+	}
+	if !got[1].Recovered || got[1].Seconds != 0 {
+		t.Errorf("after the return, which disturbed nothing: %+v", got[1])
+	}
+	for i := range points[30:] {
+		points[30+i].Received, points[30+i].RPOSeconds = 0, 20
+	}
+	if got := recoveries(events, points); got[0].Recovered {
+		t.Errorf("never recovered, and yet: %+v", got[0])
+	}
+}
+
+// Records count in the phase in which they were meant to be sent, however late
+// they arrive.
+func TestPhasesGoByIntendedTime(t *testing.T) {
+	tl := newTimeline()
+	for s := range int64(60) {
+		tl.window(&ledger.WindowEntry{Topic: "a", Window: ledger.Window{Second: s, Records: 10, First: 10,
+			Latency: latency.Sparse{{Micros: 10_000, Count: 10}}}})
+	}
+	// Ten records of second 25 arrive at second 50, 25 s late.
+	tl.window(&ledger.WindowEntry{Topic: "a", Partition: 1, Window: ledger.Window{Second: 50, Records: 10, First: 10,
+		Latency: latency.Sparse{{Micros: 25_000_000, Count: 10}}}})
+	events, _ := outage()
+	phases := tl.phases(events, &verdict.Input{Now: 60_000_000, Sent: []*ledger.Sent{{Started: 1}}})
+	if len(phases) != 4 {
+		t.Fatalf("phases: %+v", phases)
+	}
+	for i, want := range []struct {
+		name  string
+		count int64
+		max   float64
+	}{{"all", 610, 25_000}, {"baseline", 210, 10}, {"after broker-kill (source)", 250, 25_000}, {"after broker-return (source)", 150, 10}} {
+		p := phases[i]
+		if p.Phase != want.name || p.Latency.Count != want.count || p.Latency.Max < want.max*0.98 || p.Latency.Max > want.max*1.02 {
+			t.Errorf("phase %d: %s with %d records, max %v; want %+v", i, p.Phase, p.Latency.Count, p.Latency.Max, want)
+		}
+	}
+}
+
+// A consumer that starts again tells of the same windows again.
+func TestWindowsCountOnce(t *testing.T) {
+	tl := newTimeline()
+	w := &ledger.WindowEntry{Topic: "a", Window: ledger.Window{Second: 7, Records: 10}}
+	tl.window(w)
+	tl.window(w)
+	if p := tl.points(); len(p) != 1 || p[0].Received != 10 {
+		t.Errorf("got %+v", p)
+	}
+}
+
+// Three clocks that differ: the estimate finds the offset within its bound.
+func TestClockChain(t *testing.T) {
+	const source, destination = int64(3_000_000), int64(-40_000_000) // ahead of the producer and the auditor, in microseconds
+	c := newClock()
+	for i := range int64(20) {
+		sent := 1_000_000 * i
+		trip := 10_000 + 1_000*i
+		c.producer(ledger.Probe{Sent: sent, Acked: sent + trip, Offset: i})
+		c.appendedAt(0, ledger.Entry{Offset: i, Appended: (sent + trip*3/4 + source) / 1000 * 1000, AppendedIsBroker: true})
+		c.appendedAt(0, ledger.Entry{Offset: 100 + i, Appended: (sent + trip/4 + source) / 1000 * 1000, AppendedIsBroker: true})
+		c.auditor(false, ledger.Probe{Sent: sent, Acked: sent + trip, Offset: 100 + i})
+		c.auditor(true, ledger.Probe{Sent: sent, Acked: sent + trip, Offset: i})
+		c.appendedAt(1, ledger.Entry{Offset: i, Appended: (sent + trip/2 + destination) / 1000 * 1000, AppendedIsBroker: true})
+	}
+	got := c.estimate()
+	if got == nil {
+		t.Fatal("no estimate")
+	}
+	const want = float64(destination) / 1000
+	if got.OffsetMillis < want-got.BoundMillis || got.OffsetMillis > want+got.BoundMillis {
+		t.Errorf("offset %v +- %v ms, want %v", got.OffsetMillis, got.BoundMillis, want)
+	}
+	if got.BoundMillis < 15 || got.BoundMillis > 17 { // half of three best round trips of 10 ms, and 0.5 ms each
+		t.Errorf("bound %v ms", got.BoundMillis)
+	}
+}
+
+func TestBottleneck(t *testing.T) {
+	busy := []verdict.Point{{Received: 100}, {Received: 100}, {Received: 100}}
+	late := []verdict.Point{{Received: 100, RPOSeconds: 60}, {Received: 100, RPOSeconds: 61}}
+	behind := []verdict.Point{{Received: 100, ConsumerLag: 5000, RPOSeconds: 60}, {Received: 100, ConsumerLag: 6000, RPOSeconds: 60}}
+	for want, in := range map[string]struct {
+		sent   ledger.Sent
+		points []verdict.Point
+	}{
+		"none":           {ledger.Sent{Scheduled: 300, Updated: 10_000_000}, busy},
+		"source cluster": {ledger.Sent{Scheduled: 300, Shed: 5, Updated: 10_000_000}, busy},
+		"replicator":     {ledger.Sent{Scheduled: 300, Updated: 10_000_000}, late},
+		"tester":         {ledger.Sent{Scheduled: 300, Updated: 10_000_000}, behind},
+	} {
+		if got := bottleneck(&verdict.Input{Sent: []*ledger.Sent{&in.sent}}, in.points); got.Component != want {
+			t.Errorf("want %s, got %+v", want, got)
+		}
+	}
+	if got := bottleneck(&verdict.Input{Sent: []*ledger.Sent{{Late: 2_000_000}}}, busy); got.Component != "tester" {
+		t.Errorf("a late producer: %+v", got)
+	}
+}

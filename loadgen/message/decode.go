@@ -1,0 +1,238 @@
+package message
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Kind is what Decode made of a record.
+type Kind uint8
+
+const (
+	// OK is a record of this test, exactly as it was sent.
+	OK Kind = iota
+	// Foreign is a valid record of another test.
+	Foreign
+	// Corrupt claims an identity, but the checksum or the length is wrong. Any part of the identity may be what was damaged,
+	// also the test.
+	Corrupt
+	// NoValue is a record with a nil value (a tombstone) and none of our headers.
+	NoValue
+	// TooShort ends before the identity does.
+	TooShort
+	// NotOurs has neither our magic nor our headers.
+	NotOurs
+	// UnknownVersion has our magic and a version that this program does not know.
+	UnknownVersion
+	// BadFields has our magic, but producer id, sequence, time or partition cannot be read.
+	BadFields
+	// MissingHeaders has some of our headers and lacks others.
+	MissingHeaders
+
+	// NumKinds is how many kinds there are, for arrays indexed by Kind.
+	NumKinds = int(MissingHeaders) + 1
+)
+
+var kindNames = [NumKinds]string{
+	"ok", "foreign", "corrupt", "no_value", "too_short", "not_ours", "unknown_version", "bad_fields", "missing_headers",
+}
+
+// String returns a name fit for a metric's label, such as "bad_fields".
+func (k Kind) String() string {
+	if int(k) < NumKinds {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind_%d", uint8(k))
+}
+
+// Identified says whether Decode found an identity: OK, Foreign and Corrupt. Only the first two prove it.
+func (k Kind) Identified() bool { return k <= Corrupt }
+
+// Decoder reads the records of one test, in either format. It is immutable and safe for concurrent use.
+type Decoder struct {
+	test uint64
+}
+
+// NewDecoder returns a decoder for the test with this id.
+func NewDecoder(testID string) *Decoder { return &Decoder{test: TestHash(testID)} }
+
+// Decode reads rec, which was produced to sourceTopic (at a destination rec.Topic may be another name), into id. When
+// the kind is not Identified, id is the zero Identity. It never panics, allocates or writes to rec; id.Producer aliases rec.
+func (d *Decoder) Decode(rec *kgo.Record, sourceTopic string, id *Identity) Kind {
+	kind := d.decode(rec, sourceTopic, id)
+	if !kind.Identified() {
+		*id = Identity{}
+	}
+	return kind
+}
+
+func (d *Decoder) decode(rec *kgo.Record, sourceTopic string, id *Identity) Kind {
+	var producer, sequence, intended, meta []byte
+	at, metaHeader := -1, -1
+	found := 0
+	for i := range rec.Headers {
+		h := &rec.Headers[i]
+		if !strings.HasPrefix(h.Key, HeaderPrefix) {
+			continue
+		}
+		found++
+		switch h.Key {
+		case HeaderID:
+			producer = h.Value
+		case HeaderSequence:
+			sequence = h.Value
+		case HeaderTimestamp:
+			intended = h.Value
+		case HeaderMeta:
+			meta, metaHeader = h.Value, i
+		}
+	}
+	if found > 0 {
+		if producer == nil || sequence == nil || intended == nil || meta == nil {
+			return MissingHeaders
+		}
+		if len(meta) < MetaSize {
+			return TooShort
+		}
+		if !bytes.HasPrefix(meta, []byte(magic)) {
+			return NotOurs
+		}
+		if meta[atVersion] != version {
+			return UnknownVersion
+		}
+		if len(meta) > MetaSize {
+			return BadFields
+		}
+	} else {
+		value := rec.Value
+		if value == nil {
+			return NoValue
+		}
+		at = bytes.Index(value[:min(len(value), maxReadable+len(magic))], []byte(magic))
+		if at < 0 {
+			if len(value) < minRecord {
+				return TooShort
+			}
+			return NotOurs
+		}
+		if len(value) < at+MetaSize {
+			return TooShort
+		}
+		meta = value[at : at+MetaSize]
+		if meta[atVersion] != version {
+			return UnknownVersion
+		}
+		// Exactly three fields, each closed by ';'.
+		var ok bool
+		rest := value[:at]
+		if producer, rest, ok = bytes.Cut(rest, []byte{';'}); !ok {
+			return BadFields
+		}
+		if sequence, rest, ok = bytes.Cut(rest, []byte{';'}); !ok {
+			return BadFields
+		}
+		if intended, rest, ok = bytes.Cut(rest, []byte{';'}); !ok || len(rest) > 0 {
+			return BadFields
+		}
+	}
+
+	var okSequence, okIntended bool
+	id.Sequence, okSequence = parseUint(sequence)
+	id.Intended, okIntended = parseInt(intended)
+	id.Partition = int32(binary.BigEndian.Uint32(meta[atPartition:]))
+	if !okSequence || !okIntended || id.Partition < 0 ||
+		len(producer) == 0 || len(producer) > MaxProducerID || bytes.IndexByte(producer, ';') >= 0 {
+		return BadFields
+	}
+	id.Producer = producer
+	id.Test = binary.BigEndian.Uint64(meta[atTest:])
+	id.Run = binary.BigEndian.Uint64(meta[atRun:])
+	id.Epoch = binary.BigEndian.Uint32(meta[atEpoch:])
+
+	if binary.BigEndian.Uint32(meta[atLength:]) != uint32(len(rec.Value)) ||
+		binary.BigEndian.Uint64(meta[atChecksum:]) != checksum(rec, sourceTopic, at, metaHeader) {
+		return Corrupt
+	}
+	if id.Test != d.test {
+		return Foreign
+	}
+	return OK
+}
+
+// parseUint reads what strconv.AppendUint writes and nothing else: no sign, no leading zeros.
+func parseUint(b []byte) (uint64, bool) {
+	if len(b) == 0 || len(b) > maxDigits || (b[0] == '0' && len(b) > 1) {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range b {
+		digit := uint64(c - '0')
+		if digit > 9 || n > math.MaxUint64/10 || n*10 > math.MaxUint64-digit {
+			return 0, false
+		}
+		n = n*10 + digit
+	}
+	return n, true
+}
+
+// parseInt reads what strconv.AppendInt writes and nothing else.
+func parseInt(b []byte) (int64, bool) {
+	if len(b) == 0 || b[0] != '-' {
+		n, ok := parseUint(b)
+		return int64(n), ok && n <= math.MaxInt64
+	}
+	n, ok := parseUint(b[1:])
+	return -int64(n), ok && n > 0 && n <= -math.MinInt64
+}
+
+// checksum hashes all of rec that must arrive, apart from the checksum's own bytes: they are in the value's meta, which
+// starts at byte at, or, when at is negative, in the header with index metaHeader. Every variable part is preceded by
+// its length, and nil differs from empty, so that no two records feed the hash the same bytes.
+func checksum(rec *kgo.Record, topic string, at, metaHeader int) uint64 {
+	var digest xxhash.Digest
+	digest.Reset()
+	var b [16]byte
+	binary.LittleEndian.PutUint32(b[0:], uint32(at+1))
+	binary.LittleEndian.PutUint32(b[4:], uint32(len(topic)))
+	binary.LittleEndian.PutUint32(b[8:], length(rec.Key))
+	binary.LittleEndian.PutUint32(b[12:], length(rec.Value))
+	digest.Write(b[:])
+	digest.WriteString(topic)
+	digest.Write(rec.Key)
+	if at >= 0 {
+		digest.Write(rec.Value[:at+atChecksum])
+		digest.Write(rec.Value[at+MetaSize:])
+		return digest.Sum64()
+	}
+	digest.Write(rec.Value)
+	for i := range rec.Headers {
+		h := &rec.Headers[i]
+		if !strings.HasPrefix(h.Key, HeaderPrefix) {
+			continue
+		}
+		binary.LittleEndian.PutUint32(b[0:], uint32(len(h.Key)))
+		binary.LittleEndian.PutUint32(b[4:], length(h.Value))
+		digest.Write(b[:8])
+		digest.WriteString(h.Key)
+		if i == metaHeader {
+			digest.Write(h.Value[:atChecksum])
+		} else {
+			digest.Write(h.Value)
+		}
+	}
+	return digest.Sum64()
+}
+
+// length is len(b), or the largest number for nil.
+func length(b []byte) uint32 {
+	if b == nil {
+		return math.MaxUint32
+	}
+	return uint32(len(b))
+}

@@ -1,0 +1,106 @@
+package produce
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// buffer bounds the memory of records that have no outcome yet, over all
+// topics. Nobody ever waits for it.
+type buffer struct {
+	max  int64
+	used atomic.Int64
+
+	mu    sync.Mutex
+	since time.Time     // when it became full; zero: it is not
+	full  time.Duration // before that
+}
+
+// acquire takes room for up to n records of this cost and returns for how many
+// there was room.
+func (b *buffer) acquire(cost int64, n int) int {
+	for {
+		used := b.used.Load()
+		got := min(int64(n), max(0, b.max-used)/cost)
+		if got == 0 {
+			return 0
+		}
+		if b.used.CompareAndSwap(used, used+got*cost) {
+			return int(got)
+		}
+	}
+}
+
+func (b *buffer) release(cost int64) { b.used.Add(-cost) }
+
+// note tells whether what was due at now found no room.
+func (b *buffer) note(now time.Time, full bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case full && b.since.IsZero():
+		b.since = now
+	case !full && !b.since.IsZero():
+		b.full += now.Sub(b.since)
+		b.since = time.Time{}
+	}
+}
+
+// fullFor is for how long the buffer was full in all.
+func (b *buffer) fullFor(now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.since.IsZero() {
+		return b.full
+	}
+	return b.full + now.Sub(b.since)
+}
+
+// slot is one record on its way, with what is needed to note its outcome. A
+// slot is used again and again, so that a record costs no allocation: not for
+// its value, and not for a promise of its own either.
+type slot struct {
+	record   kgo.Record
+	promise  func(*kgo.Record, error) // resolve
+	stream   *stream
+	sequence uint64
+	intended int64 // Unix microseconds
+	cost     int64 // in the buffer
+	lost     uint64
+}
+
+// slots are those of one topic that are not in use. Outcomes are told from
+// another goroutine than the sender's, which takes all that have gathered at
+// once.
+type slots struct {
+	own []*slot // the sender's
+
+	mu    sync.Mutex
+	freed []*slot
+}
+
+func (s *slots) get() *slot {
+	if len(s.own) == 0 {
+		s.mu.Lock()
+		s.own, s.freed = s.freed, s.own
+		s.mu.Unlock()
+	}
+	n := len(s.own)
+	if n == 0 {
+		x := &slot{}
+		x.promise = x.resolve
+		return x
+	}
+	x := s.own[n-1]
+	s.own = s.own[:n-1]
+	return x
+}
+
+func (s *slots) put(x *slot) {
+	s.mu.Lock()
+	s.freed = append(s.freed, x)
+	s.mu.Unlock()
+}

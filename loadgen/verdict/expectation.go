@@ -1,0 +1,222 @@
+package verdict
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
+)
+
+// AllPhases is the name of the phase that spans the whole test.
+const AllPhases = "all"
+
+// Expectation is a bound on one quantity of the verdict.
+type Expectation struct {
+	Quantity string
+	Op       string // ==, <= or >=
+	Limit    float64
+}
+
+// ExpectationResult is an expectation and what became of it.
+type ExpectationResult struct {
+	Expectation string  `json:"expectation"`
+	Actual      string  `json:"actual"`
+	Outcome     Outcome `json:"outcome"`
+}
+
+// Defaults are the expectations of every test. Duplicates and lateness are
+// measured and shown, and bound only where an expectation says so: at least
+// once delivery is what replicators promise.
+func Defaults() []Expectation {
+	var out []Expectation
+	for _, q := range []string{"lost", "undelivered", "destination_lost", "reordered", "corrupt", "misplaced", "phantom"} {
+		out = append(out, Expectation{Quantity: q, Op: "==", Limit: 0})
+	}
+	return out
+}
+
+// quantity reads one figure from a verdict; ok is false when it was not
+// measured.
+type quantity struct {
+	duration bool
+	read     func(v *Verdict) (value float64, ok bool)
+}
+
+func quantities() map[string]quantity {
+	out := map[string]quantity{}
+	count := func(name string, read func(c *Counts) uint64) {
+		out[name] = quantity{read: func(v *Verdict) (float64, bool) { return float64(read(&v.Total)), true }}
+	}
+	count("lost", func(c *Counts) uint64 { return c.Lost })
+	count("undelivered", func(c *Counts) uint64 { return c.Undelivered })
+	count("destination_lost", func(c *Counts) uint64 { return c.DestinationLost })
+	count("duplicates", func(c *Counts) uint64 { return c.Duplicates })
+	count("replays", func(c *Counts) uint64 { return c.Replays })
+	count("longest_replay", func(c *Counts) uint64 { return c.LongestReplay })
+	count("reordered", func(c *Counts) uint64 { return c.Reordered })
+	count("corrupt", func(c *Counts) uint64 { return c.Corrupt })
+	count("malformed", func(c *Counts) uint64 { return c.Malformed })
+	count("foreign", func(c *Counts) uint64 { return c.Foreign })
+	count("misplaced", func(c *Counts) uint64 { return c.Misplaced })
+	count("phantom", func(c *Counts) uint64 { return c.Phantom })
+	count("failed", func(c *Counts) uint64 { return c.Failed })
+	count("shed", func(c *Counts) uint64 { return c.Shed })
+	count("expected", func(c *Counts) uint64 { return c.Expected })
+	for name, read := range map[string]func(p *latency.Percentiles) float64{
+		"p50": func(p *latency.Percentiles) float64 { return p.P50 }, "p90": func(p *latency.Percentiles) float64 { return p.P90 },
+		"p99": func(p *latency.Percentiles) float64 { return p.P99 }, "p99.9": func(p *latency.Percentiles) float64 { return p.P999 },
+		"p99.99": func(p *latency.Percentiles) float64 { return p.P9999 }, "max": func(p *latency.Percentiles) float64 { return p.Max },
+	} {
+		out["latency."+name] = quantity{duration: true, read: func(v *Verdict) (float64, bool) {
+			for i := range v.Latency {
+				if l := &v.Latency[i]; l.Phase == AllPhases && l.Latency.Count > 0 {
+					if ms := read(&l.Latency); ms != latency.OverRange {
+						return ms / 1000, true
+					}
+					return float64(latency.MaxValue) / 1e6, true
+				}
+			}
+			return 0, false
+		}}
+	}
+	out["outage"] = quantity{duration: true, read: func(v *Verdict) (float64, bool) {
+		longest := 0.0
+		for i := range v.Topics {
+			for j := range v.Topics[i].Partitions {
+				for _, o := range v.Topics[i].Partitions[j].Outages {
+					longest = max(longest, float64(o.To-o.From)/1e6)
+				}
+			}
+		}
+		return longest, true
+	}}
+	out["recovery"] = quantity{duration: true, read: func(v *Verdict) (float64, bool) {
+		longest := 0.0
+		for _, r := range v.Recoveries {
+			if !r.Recovered {
+				return float64(latency.MaxValue) / 1e6, true
+			}
+			longest = max(longest, r.Seconds)
+		}
+		return longest, len(v.Recoveries) > 0
+	}}
+	return out
+}
+
+var expectationForm = regexp.MustCompile(`^\s*([a-z][a-z0-9_.]*)\s*(==|<=|>=)\s*(\S+)\s*$`)
+
+// ParseExpectation reads an expectation such as "duplicates <= 5",
+// "latency.p99 <= 5s" or "lost == 0".
+func ParseExpectation(text string) (Expectation, error) {
+	m := expectationForm.FindStringSubmatch(text)
+	if m == nil {
+		return Expectation{}, fmt.Errorf("expectation %q: want a quantity, one of == <= >=, and a limit, such as \"duplicates <= 5\" or \"latency.p99 <= 5s\"", text)
+	}
+	all := quantities()
+	q, ok := all[m[1]]
+	if !ok {
+		return Expectation{}, fmt.Errorf("expectation %q: there is no quantity %q; there are %s", text, m[1], strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+	}
+	e := Expectation{Quantity: m[1], Op: m[2]}
+	if q.duration {
+		d, err := time.ParseDuration(m[3])
+		if err != nil || d < 0 {
+			return Expectation{}, fmt.Errorf("expectation %q: %q is not a duration, such as 500ms or 30s", text, m[3])
+		}
+		e.Limit = d.Seconds()
+		return e, nil
+	}
+	n, err := strconv.ParseUint(m[3], 10, 53)
+	if err != nil {
+		return Expectation{}, fmt.Errorf("expectation %q: %q is not a number of records, 0 or more", text, m[3])
+	}
+	e.Limit = float64(n)
+	return e, nil
+}
+
+// String writes the expectation as ParseExpectation reads it.
+func (e Expectation) String() string {
+	return fmt.Sprintf("%s %s %s", e.Quantity, e.Op, e.format(e.Limit))
+}
+
+func (e Expectation) format(value float64) string {
+	if quantities()[e.Quantity].duration {
+		if value >= float64(latency.MaxValue)/1e6 {
+			return "never"
+		}
+		return time.Duration(value * float64(time.Second)).Round(time.Millisecond).String()
+	}
+	return strconv.FormatFloat(value, 'f', -1, 64)
+}
+
+func (e Expectation) met(value float64) bool {
+	switch e.Op {
+	case "==":
+		return value == e.Limit
+	case "<=":
+		return value <= e.Limit
+	default:
+		return value >= e.Limit
+	}
+}
+
+// Merge returns the defaults with the given expectations put in place of those
+// on the same quantity, and the others behind them.
+func Merge(given []Expectation) []Expectation {
+	out := Defaults()
+	for _, g := range given {
+		if i := slices.IndexFunc(out, func(d Expectation) bool { return d.Quantity == g.Quantity }); i >= 0 {
+			out[i] = g
+			continue
+		}
+		out = append(out, g)
+	}
+	return out
+}
+
+// judge evaluates the expectations and comes to the outcome.
+func (s *state) judge() {
+	v := &s.out
+	v.Latency, v.Recoveries, v.Clock, v.Bottleneck = s.in.Latency, s.in.Recoveries, s.in.Clock, s.in.Bottleneck
+	all := quantities()
+	broken := false
+	for _, e := range s.in.Expectations {
+		value, ok := all[e.Quantity].read(v)
+		r := ExpectationResult{Expectation: e.String(), Actual: e.format(value), Outcome: Holds}
+		switch {
+		case !ok:
+			r.Actual, r.Outcome = "not measured", CannotSay
+			s.doubt("%s was not measured", e.Quantity)
+		case e.met(value):
+			if len(s.doubts) > 0 && !all[e.Quantity].duration {
+				r.Outcome = CannotSay
+			}
+		case e.Quantity == "phantom" && s.madeUp == 0:
+			r.Outcome = CannotSay // only of runs whose ledger may have been lost
+		case e.Quantity == "lost" && e.Limit > 0 && e.met(float64(v.Total.LostAtLeast)):
+			r.Outcome = CannotSay
+			s.doubt("between %d and %d records are lost: some arrived that could not be identified", v.Total.LostAtLeast, v.Total.Lost)
+		default:
+			r.Outcome = Broken
+			broken = true
+			v.Reasons = append(v.Reasons, fmt.Sprintf("expected %s, found %s", r.Expectation, r.Actual))
+		}
+		v.Expectations = append(v.Expectations, r)
+	}
+	v.Reasons = append(v.Reasons, s.doubts...)
+	switch {
+	case !v.Control.OK:
+		v.Outcome = CannotSay
+	case broken:
+		v.Outcome = Broken
+	case len(s.doubts) > 0:
+		v.Outcome = CannotSay
+	default:
+		v.Outcome = Holds
+	}
+}
