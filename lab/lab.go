@@ -162,11 +162,12 @@ func (l *Lab) Start(ctx context.Context) error {
 		go func() { other <- l.Destination.start(ctx, l.work.path) }()
 		err := l.Source.start(ctx, l.work.path)
 		if err != nil {
-			cancel() // the other's error would only repeat it
-			<-other
-			return err
+			cancel()
 		}
-		return <-other
+		if otherErr := <-other; err == nil {
+			err = otherErr // else it only tells of the cancellation
+		}
+		return err
 	})
 	if err != nil {
 		return err

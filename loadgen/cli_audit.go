@@ -14,6 +14,7 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/audit"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/report"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/serve"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
 )
@@ -21,7 +22,7 @@ import (
 func auditCommand(a *app) *cobra.Command {
 	var source, destination connect.Config
 	var c audit.Config
-	var h httpConfig
+	var h serve.Config
 	var expect expectations
 	output := outputDir("audit-report")
 	source.SetDefaults()

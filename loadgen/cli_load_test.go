@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,8 +16,81 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// records returns how many records a topic has.
-func records(t *testing.T, address, topic string) int64 {
+// process is a load tool that runs beside the test.
+type process struct {
+	cmd    *exec.Cmd
+	http   string        // its address
+	log    string        // file with what it says
+	exited chan struct{} // closed when it has
+}
+
+// tool starts a load tool and waits until GET path succeeds.
+func tool(t *testing.T, path string, args ...string) *process {
+	t.Helper()
+	p := &process{http: closedPort(t), log: filepath.Join(t.TempDir(), "log"), exited: make(chan struct{})}
+	log, err := os.Create(p.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p.cmd = exec.CommandContext(t.Context(), binary, append(args, "--metrics-address", p.http)...)
+	p.cmd.Env = environment()
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = p.cmd.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		if t.Failed() {
+			said, _ := os.ReadFile(p.log)
+			t.Logf("loadgen %s said:\n%s", strings.Join(args, " "), said)
+		}
+	})
+	p.await(t, path, func() bool {
+		resp, err := http.Get("http://" + p.http + path)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	return p
+}
+
+// await returns when done is true, which must be before the process ends.
+func (p *process) await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); {
+		select {
+		case <-p.exited:
+			t.Fatalf("it exited with %d before: %s", p.cmd.ProcessState.ExitCode(), what)
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+// exit returns the exit code, once the process has ended.
+func (p *process) exit(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(time.Minute):
+		t.Fatal("it did not end within a minute")
+		return -1
+	}
+}
+
+// records returns how many records a topic has, and in how many partitions.
+func records(t *testing.T, address, topic string) (n int64, partitions int) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(address))
 	if err != nil {
@@ -26,59 +101,62 @@ func records(t *testing.T, address, topic string) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var n int64
-	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
-	return n
+	ends.Each(func(o kadm.ListedOffset) {
+		n += o.Offset
+		partitions++
+	})
+	return n, partitions
 }
 
-// process is a load tool that runs beside the test.
-type process struct {
-	cmd  *exec.Cmd
-	http string // its address
-	said *strings.Builder
+func TestProduceCounts(t *testing.T) {
+	address := cluster(t, kfake.NumBrokers(3))
+	args := func(more ...string) []string {
+		return append([]string{"produce", "--test-id", "t1", "--id", "p1", "--topics", "a,b", "--bootstrap-servers", address, "--metrics-address", ""}, more...)
+	}
+	r := loadgen(t, nil, args("--records", "1000", "--throughput", "max", "--num-partitions", "4")...)
+	if r.code != exitHolds {
+		t.Fatalf("exit code %d: %s", r.code, r.stderr)
+	}
+	for _, topic := range []string{"a", "b"} {
+		if n, partitions := records(t, address, topic); n != 1000 || partitions != 4 {
+			t.Errorf("topic %s has %d records in %d partitions", topic, n, partitions)
+		}
+	}
+	r = loadgen(t, nil, args("--num-partitions", "6")...)
+	if r.code != exitTrouble || !strings.Contains(r.stderr, `"a" has 4 partitions, not 6`) {
+		t.Errorf("exit code %d: %s", r.code, r.stderr)
+	}
+	r = loadgen(t, nil, append(args("--create-topics=false"), "--topics", "gone")...)
+	if r.code != exitTrouble || !strings.Contains(r.stderr, `"gone" does not exist`) {
+		t.Errorf("exit code %d: %s", r.code, r.stderr)
+	}
 }
 
-// tool starts a load tool and waits until it answers on path.
-func tool(t *testing.T, path string, args ...string) *process {
-	t.Helper()
-	p := &process{http: closedPort(t), said: &strings.Builder{}}
-	p.cmd = exec.CommandContext(t.Context(), binary, append(args, "--metrics-address", p.http)...)
-	p.cmd.Env = environment()
-	p.cmd.Stdout, p.cmd.Stderr = p.said, p.said
-	if err := p.cmd.Start(); err != nil {
+func TestProduceTrouble(t *testing.T) {
+	loadgen(t, nil, "produce", "--test-id", "t1", "--id", "a;b", "--topics", "a", "--bootstrap-servers", "k:1", "--num-partitions", "0",
+		"--message-size", "1", "--acks", "2", "--compressibility", "1.5").want(t, exitTrouble,
+		`producer id "a;b"`, "0 partitions", "too small", "acks \"2\"", "compressibility 1.5", "See 'loadgen produce --help'.")
+	for _, rate := range []string{"0", "-5/s", "fast"} {
+		loadgen(t, nil, "produce", "--throughput", rate).want(t, exitTrouble, "--throughput")
+	}
+}
+
+// A signal ends the load, and that is no failure.
+func TestProduceStops(t *testing.T) {
+	address := cluster(t)
+	p := tool(t, "/readyz", "produce", "--test-id", "t1", "--id", "p1", "--topics", "a", "--bootstrap-servers", address, "--throughput", "500/s")
+	p.await(t, "records arrive", func() bool { n, _ := records(t, address, "a"); return n > 100 })
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan struct{})
-	go func() {
-		_ = p.cmd.Wait()
-		close(exited)
-	}()
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-exited
-		if t.Failed() {
-			t.Logf("%v said:\n%s", args, p.said)
-		}
-	})
-	p.wait(t, func() bool {
-		resp, err := http.Get("http://" + p.http + path)
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	}, exited)
-	p.exited = exited
-	return p
-}
-
-func (p *process) wait(t *testing.T, done func() bool, exited <-chan struct{}) {}
-
-func TestProduce(t *testing.T) {
-	address := cluster(t, kfake.NumBrokers(3))
-	args := []string{"produce", "--test-id", "t1", "--id", "p1", "--topics", "a,b", "--bootstrap-servers", address, "--num-partitions", "4", "--metrics-address", ""}
-	loadgen(t, nil, append(args, "--records", "1000", "--throughput", "max")...).want(t, exitHolds)
-	_ = fmt.Sprint
-	_ = syscall.SIGTERM
-	_ = time.Second
+	if code := p.exit(t); code != exitHolds {
+		t.Errorf("exit code %d after SIGTERM, want 0", code)
+	}
+	said, err := os.ReadFile(p.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := records(t, address, "a"); !strings.Contains(string(said), fmt.Sprintf("acked=%d ", n)) {
+		t.Errorf("the source has %d records, but it says\n%s", n, said)
+	}
 }

@@ -8,13 +8,14 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/produce"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/serve"
 	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
 )
 
 func produceCommand(a *app) *cobra.Command {
 	var to connect.Config
 	var c produce.Config
-	var h httpConfig
+	var h serve.Config
 	to.SetDefaults()
 	c.SetDefaults()
 	c.CreateTopics = true

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/serve"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
@@ -84,7 +85,7 @@ func TestVerdictTrouble(t *testing.T) {
 func TestAuditTrouble(t *testing.T) {
 	loadgen(t, nil, "audit", "--metrics-address", "nowhere", "--output", "", "--producers", "-1").want(t, exitTrouble,
 		"source: no bootstrap servers", "destination: no bootstrap servers", "test id", "topics: none given", "producers: -1",
-		`--metrics-address "nowhere"`, "--output is empty")
+		`metrics address "nowhere"`, "--output is empty")
 	loadgen(t, nil, "audit", "--expect", "losses<=0").want(t, exitTrouble, `there is no quantity "losses"`)
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -103,7 +104,7 @@ func TestAuditTrouble(t *testing.T) {
 	}
 	start(alive, "--output", filepath.Join(file, "report")).want(t, exitTrouble, "--output: mkdir "+file)
 	start(alive, "--output", t.TempDir(), "--metrics-address", l.Addr().String()).
-		want(t, exitTrouble, "address already in use", "choose another --metrics-address")
+		want(t, exitTrouble, "address already in use", "choose another")
 	start(dead, "--output", t.TempDir()).want(t, exitTrouble, "destination: cannot use Kafka at "+dead)
 }
 
@@ -159,7 +160,7 @@ func TestServe(t *testing.T) {
 	a := &app{log: slog.New(slog.DiscardHandler)}
 	address := closedPort(t)
 	missing := errors.New("the load does not run")
-	stop, err := a.serve(httpConfig{Address: address}, newRegistry(), func() error { return missing },
+	stop, err := a.serve(serve.Config{Address: address}, newRegistry(), func() error { return missing },
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "more "+r.URL.Path) }))
 	if err != nil {
 		t.Fatal(err)
@@ -176,25 +177,15 @@ func TestServe(t *testing.T) {
 			t.Errorf("GET %s: %d, want %d with %q (%v):\n%s", path, resp.StatusCode, code, want, err, body)
 		}
 	}
-	get("/healthz", http.StatusOK, "ok")
 	get("/readyz", http.StatusServiceUnavailable, "the load does not run")
 	missing = nil
-	get("/readyz", http.StatusOK, "ok")
+	get("/readyz", http.StatusOK, "ready")
 	get("/metrics", http.StatusOK, "kmt_build_info{version=")
 	get("/verdict", http.StatusOK, "more /verdict")
-	get("/debug/pprof/cmdline", http.StatusOK, "more /debug") // off by default
 	stop()
 	if _, err := net.Dial("tcp", address); err == nil {
 		t.Error("it still listens")
 	}
-
-	stop, err = a.serve(httpConfig{Address: address, Pprof: true}, newRegistry(), func() error { return nil }, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
-	get("/debug/pprof/cmdline", http.StatusOK, "")
-	get("/verdict", http.StatusNotFound, "")
 }
 
 func TestLabTrouble(t *testing.T) {

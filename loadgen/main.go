@@ -20,7 +20,9 @@ import (
 // commands lists the commands in the order of the help.
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
+		demoCommand(a),
 		produceCommand(a),
+		consumeCommand(a),
 		auditCommand(a),
 		verdictCommand(a),
 		topicsCommand(a),

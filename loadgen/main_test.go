@@ -357,7 +357,9 @@ func TestFirstSignalCancels(t *testing.T) {
 			}
 			defer l.Close()
 			// A broker that never answers keeps the command busy.
-			cmd := exec.CommandContext(t.Context(), binary, "topics", "describe", "--topics", "a", "--bootstrap-servers", l.Addr().String())
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, binary, "topics", "describe", "--topics", "a", "--bootstrap-servers", l.Addr().String())
 			cmd.Env = environment()
 			_, stderr := start(t, cmd)
 			conn, err := l.Accept()
@@ -380,7 +382,9 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = environment(stubbornMode + "=1")
 	lines, _ := start(t, cmd)
 	for _, step := range []struct {

@@ -274,13 +274,18 @@ func (a *Auditor) collect(ctx context.Context) error {
 	if err := a.read(ctx, a.dst, a.takeDestination); err != nil {
 		return err
 	}
-	a.evidence.observed()
+	if err := a.checkTruncations(ctx); err != nil {
+		return err
+	}
 	before = time.Now().UnixMicro()
 	src, err := a.src.bounds(ctx, a.cfg.Topics)
 	if err != nil {
 		return err
 	}
 	a.evidence.source(src, before, time.Now().UnixMicro())
+	if err := a.src.findCuts(ctx, src, a.evidence.truncatedSource); err != nil {
+		return err
+	}
 	if err := a.read(ctx, a.src, a.takeSource); err != nil {
 		return err
 	}
@@ -485,6 +490,29 @@ func (a *Auditor) restore(ctx context.Context) error {
 	})
 }
 
+// checkTruncations asks the destination whether the logs still hold what the
+// consumers read last: an election may have cut them since.
+func (a *Auditor) checkTruncations(ctx context.Context) error {
+	states := a.evidence.ends()
+	epochs := map[verdict.TopicPartition]int32{}
+	for tp, r := range states {
+		if r.LeaderEpoch >= 0 && r.Next > r.Start {
+			epochs[tp] = r.LeaderEpoch
+		}
+	}
+	ends, err := a.dst.epochEnds(ctx, epochs)
+	if err != nil {
+		return err
+	}
+	for tp, end := range ends {
+		if r := states[tp]; end < r.Next {
+			a.log.Warn("the destination's log was truncated below what had been read", "topic", tp.Topic, "partition", tp.Partition, "read", r.Next, "end", end)
+			a.evidence.truncated(r, end)
+		}
+	}
+	return nil
+}
+
 // lookUpSuspects reads those places of the source log where a record was
 // skipped, before retention takes them.
 func (a *Auditor) lookUpSuspects(ctx context.Context) error {
@@ -492,9 +520,9 @@ func (a *Auditor) lookUpSuspects(ctx context.Context) error {
 	var errs []error
 	for _, key := range slices.SortedFunc(maps.Keys(spans), ledger.CompareStreams) {
 		s := spans[key]
-		from, err := a.src.scan(ctx, verdict.TopicPartition{Topic: key.Topic, Partition: key.Partition}, s.from, s.to, func(r *scanned) {
-			if r.stream == key && s.sequences.Contains(r.sequence) {
-				a.evidence.found(key, r.sequence)
+		from, _, err := a.src.scan(ctx, verdict.TopicPartition{Topic: key.Topic, Partition: key.Partition}, s.from, s.to, func(r *scanned) {
+			if r.stream == key {
+				s.present.Add(r.sequence)
 			}
 		})
 		if err != nil {
@@ -506,23 +534,38 @@ func (a *Auditor) lookUpSuspects(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// maxScans bounds how often a source log is read back: a second time from
+// further back if a truncation has put records where they were not expected.
+const maxScans = 3
+
 // scan reads the source log of every partition in which something is missing
 // or unknown, from the first such record to the end.
 func (a *Auditor) scan(ctx context.Context) error {
-	seen := verdict.Seen(a.evidence.received())
 	var errs []error
-	for tp, from := range a.evidence.doubtful(seen) {
-		scan := verdict.NewScan(from)
-		start, err := a.src.scan(ctx, tp, from, -1, func(r *scanned) {
-			set := seen[r.stream]
-			scan.Observe(r.stream, r.sequence, r.offset, r.intended, set != nil && set.Contains(r.sequence))
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s/%d from offset %d: %w", tp.Topic, tp.Partition, from, err))
-			continue
+	for range maxScans {
+		in := a.evidence.input(a.cfg, true)
+		arrived := verdict.Arrived(in)
+		due := verdict.ScanFrom(in)
+		if len(due) == 0 {
+			break
 		}
-		scan.From = start
-		a.evidence.scanned(tp, scan)
+		for tp, from := range due {
+			scan := verdict.NewScan(from)
+			start, end, err := a.src.scan(ctx, tp, from, -1, func(r *scanned) {
+				set := arrived[r.stream]
+				scan.Observe(r.stream, r.sequence, r.offset, r.intended, set != nil && set.Contains(r.sequence))
+			})
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s/%d from offset %d: %w", tp.Topic, tp.Partition, from, err))
+				continue
+			}
+			scan.From = start
+			scan.Reach(end)
+			a.evidence.scanned(tp, scan)
+		}
+		if len(errs) > 0 {
+			break
+		}
 	}
 	return errors.Join(errs...)
 }

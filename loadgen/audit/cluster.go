@@ -24,6 +24,7 @@ type cluster struct {
 	admin  *kadm.Client
 	store  *ledger.Store
 	reader *ledger.Reader
+	last   map[verdict.TopicPartition]reach
 }
 
 func openCluster(ctx context.Context, side string, opts []kgo.Opt, topic string, cfg Config, log *slog.Logger) (*cluster, error) {
@@ -31,7 +32,7 @@ func openCluster(ctx context.Context, side string, opts []kgo.Opt, topic string,
 	if err != nil {
 		return nil, fmt.Errorf("%s cluster: %w", side, err)
 	}
-	c := &cluster{side: side, test: cfg.TestID, client: client, admin: kadm.NewClient(client)}
+	c := &cluster{side: side, test: cfg.TestID, client: client, admin: kadm.NewClient(client), last: map[verdict.TopicPartition]reach{}}
 	store, err := ledger.Open(ctx, ledger.StoreConfig{Opts: opts, Topic: topic, Replicas: cfg.LedgerReplicas}, log)
 	if err != nil {
 		client.Close()
@@ -55,10 +56,76 @@ func (c *cluster) close() {
 	c.client.Close()
 }
 
+// epochEnds asks where the log of the given leader epochs ends. Partitions whose
+// epoch the cluster does not know are left out.
+func (c *cluster) epochEnds(ctx context.Context, epochs map[verdict.TopicPartition]int32) (map[verdict.TopicPartition]int64, error) {
+	if len(epochs) == 0 {
+		return nil, nil
+	}
+	var req kadm.OffsetForLeaderEpochRequest
+	for tp, epoch := range epochs {
+		req.Add(tp.Topic, tp.Partition, epoch)
+	}
+	resp, err := c.admin.OffsetForLeaderEpoch(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the %s cluster where leader epochs end: %w", c.side, err)
+	}
+	out := map[verdict.TopicPartition]int64{}
+	for topic, parts := range resp {
+		for p, r := range parts {
+			if r.Err != nil || r.EndOffset < 0 {
+				continue // asked again at the next look
+			}
+			out[verdict.TopicPartition{Topic: topic, Partition: p}] = r.EndOffset
+		}
+	}
+	return out, nil
+}
+
+// findCuts calls cut for every partition whose log was truncated since the last
+// call: where the leader epoch of then ends below the end of then.
+func (c *cluster) findCuts(ctx context.Context, now map[string]topicBounds, cut func(verdict.TopicPartition, int64)) error {
+	ask := map[verdict.TopicPartition]int32{}
+	for topic, b := range now {
+		for p, epoch := range b.epochs {
+			tp := verdict.TopicPartition{Topic: topic, Partition: p}
+			if last, ok := c.last[tp]; ok && last.epoch != epoch && last.epoch >= 0 {
+				ask[tp] = last.epoch
+			}
+		}
+	}
+	ends, err := c.epochEnds(ctx, ask)
+	if err != nil {
+		return err
+	}
+	for tp, end := range ends {
+		if end < c.last[tp].end {
+			cut(tp, end)
+		}
+	}
+	for topic, b := range now {
+		for p, epoch := range b.epochs {
+			tp := verdict.TopicPartition{Topic: topic, Partition: p}
+			_, asked := ask[tp]
+			if _, answered := ends[tp]; !asked || answered {
+				c.last[tp] = reach{epoch: epoch, end: b.partitions[p].End}
+			}
+		}
+	}
+	return nil
+}
+
+// reach is how far a log reached, and in which leader epoch.
+type reach struct {
+	epoch int32
+	end   int64
+}
+
 // topicBounds are the bounds of all partitions of a topic as it is now.
 type topicBounds struct {
 	id         [16]byte
 	partitions map[int32]verdict.Bounds
+	epochs     map[int32]int32 // the leader epoch in which the log ends; -1: not known
 }
 
 // bounds asks for the bounds of the topics' logs. Topics that do not exist are
@@ -78,7 +145,7 @@ func (c *cluster) bounds(ctx context.Context, topics []string) (map[string]topic
 			return nil, fmt.Errorf("ask the %s cluster for topic %s: %w", c.side, t.Topic, t.Err)
 		}
 		exist = append(exist, t.Topic)
-		out[t.Topic] = topicBounds{id: t.ID, partitions: map[int32]verdict.Bounds{}}
+		out[t.Topic] = topicBounds{id: t.ID, partitions: map[int32]verdict.Bounds{}, epochs: map[int32]int32{}}
 	}
 	if len(exist) == 0 {
 		return out, nil
@@ -106,6 +173,7 @@ func (c *cluster) bounds(ctx context.Context, topics []string) (map[string]topic
 		b := out[o.Topic].partitions[o.Partition]
 		b.End = o.Offset
 		out[o.Topic].partitions[o.Partition] = b
+		out[o.Topic].epochs[o.Partition] = o.LeaderEpoch
 	})
 	return out, nil
 }
@@ -118,23 +186,23 @@ type scanned struct {
 }
 
 // scan reads the partition's log in [from, to), to its present end if to is
-// negative, and calls fn for each record of this test. It returns the offset
-// from which on the log was really there.
-func (c *cluster) scan(ctx context.Context, tp verdict.TopicPartition, from, to int64, fn func(*scanned)) (int64, error) {
+// negative, and calls fn for each record of this test. It returns from which
+// offset on the log was really there, and to which it was read.
+func (c *cluster) scan(ctx context.Context, tp verdict.TopicPartition, from, to int64, fn func(*scanned)) (begin, end int64, err error) {
 	all, err := c.bounds(ctx, []string{tp.Topic})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	b, ok := all[tp.Topic].partitions[tp.Partition]
 	if !ok {
-		return 0, fmt.Errorf("the %s cluster has no partition %d of %s", c.side, tp.Partition, tp.Topic)
+		return 0, 0, fmt.Errorf("the %s cluster has no partition %d of %s", c.side, tp.Partition, tp.Topic)
 	}
 	if to < 0 || to > b.End {
 		to = b.End
 	}
 	from = max(from, b.Start)
 	if from >= to {
-		return from, nil
+		return from, from, nil
 	}
 	var (
 		dec  = message.NewDecoder(c.test)
@@ -148,16 +216,16 @@ func (c *cluster) scan(ctx context.Context, tp verdict.TopicPartition, from, to 
 			// Retention has gone ahead of us: what it took is not proven absent.
 			all, err := c.bounds(ctx, []string{tp.Topic})
 			if err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 			if start := all[tp.Topic].partitions[tp.Partition].Start; start > next {
 				from, next = start, start
 				continue
 			}
-			return 0, fmt.Errorf("read the %s log: the end of %s/%d has moved back below offset %d", c.side, tp.Topic, tp.Partition, next)
+			return 0, 0, fmt.Errorf("read the %s log: the end of %s/%d has moved back below offset %d", c.side, tp.Topic, tp.Partition, next)
 		}
 		if err != nil {
-			return 0, fmt.Errorf("read the %s log: %w", c.side, err)
+			return 0, 0, fmt.Errorf("read the %s log: %w", c.side, err)
 		}
 		for _, r := range part.Records {
 			if r.Offset >= to || r.Attrs.IsControl() || dec.Decode(r, tp.Topic, &id) != message.OK {
@@ -171,5 +239,5 @@ func (c *cluster) scan(ctx context.Context, tp verdict.TopicPartition, from, to 
 		}
 		next = part.Next
 	}
-	return from, nil
+	return from, next, nil
 }

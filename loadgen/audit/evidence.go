@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -23,11 +24,16 @@ const (
 	settle     = 3 * time.Second
 )
 
-// partitionID names one life of a destination partition.
-type partitionID struct {
-	topicID   [16]byte
-	topic     string
-	partition int32
+// lineageID names one generation of the log of a destination partition.
+type lineageID struct {
+	topicID    [16]byte
+	topic      string
+	partition  int32
+	generation uint32
+}
+
+func lineageOf(r *ledger.Received) lineageID {
+	return lineageID{topicID: r.TopicID, topic: r.Topic, partition: r.Partition, generation: r.Generation}
 }
 
 // evidence is all that is known. Its methods are safe for concurrent use; the
@@ -38,15 +44,16 @@ type evidence struct {
 	test     string
 	sent     map[uint64]*ledger.Sent
 	heard    map[uint64]time.Time // when a run's ledger last changed, by our clock
-	seenAll  map[partitionID]*ledger.Received
+	seenAll  map[lineageID]*ledger.Received
+	outdated map[lineageID]int64 // the log of this state was truncated to this offset since
 	topicIDs map[string][16]byte // as the destination has them now
 	bounds   map[verdict.TopicPartition]verdict.Bounds
-	asked    int64 // when the destination's ends were asked for, before that
+	polls    map[string][]poll // of each topic, how far the destination's logs reached at a time
+	covered  map[string]int64  // of each topic, until when all that had arrived is known
 	sources  map[verdict.TopicPartition]*verdict.SourceLog
 	parts    map[string]int32 // partitions at the source
 
-	lastSource int64 // when the source's log starts were asked for the last time
-	complete   map[verdict.TopicPartition]completion
+	lastSource map[verdict.TopicPartition]int64 // when its start was asked for the last time
 	gaps       map[ledger.Stream]*gap
 	kept       kept
 	storedAt   time.Time
@@ -56,9 +63,15 @@ type evidence struct {
 	clock *clock
 }
 
-// completion is when a partition's state was last known to cover all of the
-// log, and when it was the time before.
-type completion struct{ last, before int64 }
+// poll is one answer to how far a topic's logs at the destination reach.
+type poll struct {
+	at   int64
+	id   [16]byte
+	ends map[int32]int64
+}
+
+// maxPolls is how many of them wait for the consumers to have read so far.
+const maxPolls = 120
 
 // gap is what is skipped in a stream at the moment.
 type gap struct {
@@ -71,6 +84,7 @@ type gap struct {
 type kept struct {
 	Events   []verdict.Event
 	Starts   map[verdict.TopicPartition][]verdict.LogStart
+	Cuts     map[verdict.TopicPartition]int64
 	Samples  map[ledger.Stream][]ledger.Sample
 	Noticed  map[ledger.Stream][]verdict.Notice
 	LookedUp map[ledger.Stream]*verdict.Lookup
@@ -78,19 +92,23 @@ type kept struct {
 
 func newEvidence(test string) *evidence {
 	return &evidence{
-		test:     test,
-		sent:     map[uint64]*ledger.Sent{},
-		heard:    map[uint64]time.Time{},
-		seenAll:  map[partitionID]*ledger.Received{},
-		topicIDs: map[string][16]byte{},
-		bounds:   map[verdict.TopicPartition]verdict.Bounds{},
-		sources:  map[verdict.TopicPartition]*verdict.SourceLog{},
-		parts:    map[string]int32{},
-		complete: map[verdict.TopicPartition]completion{},
-		gaps:     map[ledger.Stream]*gap{},
-		damaged:  map[string]error{}, lostLedger: map[string]error{},
+		test:       test,
+		sent:       map[uint64]*ledger.Sent{},
+		heard:      map[uint64]time.Time{},
+		seenAll:    map[lineageID]*ledger.Received{},
+		outdated:   map[lineageID]int64{},
+		topicIDs:   map[string][16]byte{},
+		bounds:     map[verdict.TopicPartition]verdict.Bounds{},
+		polls:      map[string][]poll{},
+		covered:    map[string]int64{},
+		sources:    map[verdict.TopicPartition]*verdict.SourceLog{},
+		parts:      map[string]int32{},
+		lastSource: map[verdict.TopicPartition]int64{},
+		gaps:       map[ledger.Stream]*gap{},
+		damaged:    map[string]error{}, lostLedger: map[string]error{},
 		kept: kept{
 			Starts:   map[verdict.TopicPartition][]verdict.LogStart{},
+			Cuts:     map[verdict.TopicPartition]int64{},
 			Samples:  map[ledger.Stream][]ledger.Sample{},
 			Noticed:  map[ledger.Stream][]verdict.Notice{},
 			LookedUp: map[ledger.Stream]*verdict.Lookup{},
@@ -167,9 +185,10 @@ func (e *evidence) sample(key ledger.Stream, x ledger.Sample) {
 func (e *evidence) takeReceived(r *ledger.Received) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	id := partitionID{topicID: r.TopicID, topic: r.Topic, partition: r.Partition}
+	id := lineageOf(r)
 	if r.Supersedes(e.seenAll[id]) {
 		e.seenAll[id] = r
+		delete(e.outdated, id)
 	}
 }
 
@@ -178,25 +197,44 @@ func (e *evidence) takeReceived(r *ledger.Received) {
 func (e *evidence) destination(all map[string]topicBounds, asked int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.asked = asked
 	for topic, b := range all {
-		e.topicIDs[topic] = b.id
-		for p, x := range b.partitions {
-			e.bounds[verdict.TopicPartition{Topic: topic, Partition: p}] = x
+		if old, ok := e.topicIDs[topic]; ok && old != b.id {
+			delete(e.polls, topic) // made anew: what was there before is gone
+			for tp := range e.bounds {
+				if tp.Topic == topic {
+					delete(e.bounds, tp)
+				}
+			}
 		}
+		e.topicIDs[topic] = b.id
+		p := poll{at: asked, id: b.id, ends: map[int32]int64{}}
+		for n, x := range b.partitions {
+			e.bounds[verdict.TopicPartition{Topic: topic, Partition: n}] = x
+			p.ends[n] = x.End
+		}
+		polls := append(e.polls[topic], p)
+		e.polls[topic] = polls[max(0, len(polls)-maxPolls):]
 	}
 }
 
-// observed notes which partitions' states cover all that was there when their
-// ends were asked for.
-func (e *evidence) observed() {
+// ends returns the states of the partitions, so that it can be asked whether
+// the log of their last record's leader epoch still reaches that far.
+func (e *evidence) ends() map[verdict.TopicPartition]*ledger.Received {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	out := map[verdict.TopicPartition]*ledger.Received{}
 	for _, r := range e.current() {
-		tp := verdict.TopicPartition{Topic: r.Topic, Partition: r.Partition}
-		if b, ok := e.bounds[tp]; ok && r.Next >= b.End {
-			e.complete[tp] = completion{last: e.asked, before: e.complete[tp].last}
-		}
+		out[verdict.TopicPartition{Topic: r.Topic, Partition: r.Partition}] = r
+	}
+	return out
+}
+
+// truncated notes that the log of a state was cut to offset since.
+func (e *evidence) truncated(r *ledger.Received, offset int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if id := lineageOf(r); e.seenAll[id] == r {
+		e.outdated[id] = offset
 	}
 }
 
@@ -207,67 +245,137 @@ func (e *evidence) source(all map[string]topicBounds, before, after int64) {
 	defer e.mu.Unlock()
 	for topic, b := range all {
 		e.parts[topic] = int32(len(b.partitions))
-		for p, x := range b.partitions {
-			tp := verdict.TopicPartition{Topic: topic, Partition: p}
+		for n, x := range b.partitions {
+			tp := verdict.TopicPartition{Topic: topic, Partition: n}
 			log := e.sources[tp]
 			if log == nil {
 				log = &verdict.SourceLog{}
 				e.sources[tp] = log
 			}
+			if x.End < log.End {
+				e.cut(tp, x.End)
+			}
 			log.Bounds = x
+			asked, ok := e.lastSource[tp]
+			if !ok {
+				asked = math.MinInt64
+			}
 			starts := e.kept.Starts[tp]
 			if n := len(starts); n == 0 && x.Start > 0 || n > 0 && x.Start > starts[n-1].Offset {
-				e.kept.Starts[tp] = append(starts, verdict.LogStart{After: e.lastSource, At: after, Offset: x.Start})
+				e.kept.Starts[tp] = append(starts, verdict.LogStart{After: asked, At: after, Offset: x.Start})
 			}
+			e.lastSource[tp] = before
 		}
 	}
-	e.lastSource = before
 }
 
-// notice updates what is skipped and since when.
+// cut notes that a source log was truncated to offset.
+func (e *evidence) cut(tp verdict.TopicPartition, offset int64) {
+	if old, ok := e.kept.Cuts[tp]; !ok || offset < old {
+		e.kept.Cuts[tp] = offset
+	}
+}
+
+// truncatedSource is cut, for those who do not hold the lock.
+func (e *evidence) truncatedSource(tp verdict.TopicPartition, offset int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cut(tp, offset)
+}
+
+// notice notes how far each stream has come, and what is skipped, and since
+// when.
 func (e *evidence) notice(now int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	seen := verdict.Seen(e.current())
+	current, former := e.split()
+	arrived := verdict.Arrived(&verdict.Input{Received: current, Former: former})
 	for _, sent := range e.sent {
 		for _, st := range sent.Streams {
-			key := st.Stream
-			have := seen[key]
+			have := arrived[st.Stream]
 			if have == nil {
 				continue
 			}
-			highest, ok := have.Max()
+			reserved := have.Below(st.Reserved)
+			highest, ok := reserved.Max()
 			if !ok {
 				continue
 			}
-			due := st.Acked.Below(highest)
-			skipped := due.Minus(have)
-			g := e.gaps[key]
-			if skipped.Empty() {
-				delete(e.gaps, key)
-				continue
-			}
-			fresh := skipped
-			if g == nil {
-				g = &gap{since: time.Now()}
-				e.gaps[key] = g
-			} else {
-				fresh = skipped.Minus(&g.skipped)
-			}
-			g.skipped = skipped
-			if fresh.Empty() {
-				continue
-			}
-			g.since = time.Now()
-			// Of this very look it is not known whether the gap was open when it began.
-			done := e.complete[verdict.TopicPartition{Topic: key.Topic, Partition: key.Partition}]
-			after := done.last
-			if after == e.asked {
-				after = done.before
-			}
-			e.kept.Noticed[key] = append(e.kept.Noticed[key], verdict.Notice{Below: highest, After: after, At: now})
+			e.come(st.Stream, highest, now)
+			e.skip(st, have, highest)
 		}
 	}
+	for topic, polls := range e.polls {
+		for _, p := range polls {
+			if p.at > e.covered[topic] && covers(p, topic, current) {
+				e.covered[topic] = p.at
+			}
+		}
+	}
+}
+
+// come notes that the stream has come as far as highest.
+func (e *evidence) come(key ledger.Stream, highest uint64, now int64) {
+	all := e.kept.Noticed[key]
+	if n := len(all); n > 0 && all[n-1].Below >= highest {
+		return
+	}
+	after, ok := e.covered[key.Topic]
+	if !ok {
+		after = math.MinInt64
+	}
+	all = append(all, verdict.Notice{Below: highest, After: after, At: now})
+	if len(all) > maxSamples {
+		// Of two the later Below with the earlier After: less exact, never wrong.
+		half := all[:0]
+		for i := 0; i < len(all); i++ {
+			x := all[i]
+			if i < maxSamples/2 && i+1 < len(all) {
+				x.Below, x.At = all[i+1].Below, all[i+1].At
+				i++
+			}
+			half = append(half, x)
+		}
+		all = half
+	}
+	e.kept.Noticed[key] = all
+}
+
+// skip notes what of the stream is overtaken.
+func (e *evidence) skip(st *ledger.SentStream, have *intervals.Set, highest uint64) {
+	due := st.Acked.Below(highest)
+	skipped := due.Minus(have)
+	if skipped.Empty() {
+		delete(e.gaps, st.Stream)
+		return
+	}
+	g := e.gaps[st.Stream]
+	if g == nil {
+		g = &gap{since: time.Now()}
+		e.gaps[st.Stream] = g
+	}
+	g.skipped = skipped
+}
+
+// covers says whether the states hold all that there was at the time of the
+// poll.
+func covers(p poll, topic string, current []*ledger.Received) bool {
+	read := map[int32]int64{}
+	for _, r := range current {
+		if r.Topic != topic {
+			continue
+		}
+		if r.TopicID != p.id || r.Start > 0 || !r.Unobserved.Empty() {
+			return false
+		}
+		read[r.Partition] = r.Next
+	}
+	for n, end := range p.ends {
+		if read[n] < end {
+			return false
+		}
+	}
+	return true
 }
 
 // current returns the states of the partitions of the topics as they are now.
@@ -276,8 +384,9 @@ func (e *evidence) current() []*ledger.Received {
 	return now
 }
 
-// split sorts the partitions' states into those of the topics as they are now
-// and those of topics that were deleted and made anew.
+// split sorts the partitions' states into those of the logs as they are now
+// and those that are of the past: of topics that were made anew, and of logs
+// that were truncated since.
 func (e *evidence) split() (current, former []*ledger.Received) {
 	newest := map[string]*ledger.Received{}
 	for id, r := range e.seenAll {
@@ -285,19 +394,29 @@ func (e *evidence) split() (current, former []*ledger.Received) {
 			newest[id.topic] = r
 		}
 	}
+	best := map[verdict.TopicPartition]*ledger.Received{}
 	for id, r := range e.seenAll {
 		is, known := e.topicIDs[id.topic]
 		if !known {
 			is = newest[id.topic].TopicID
 		}
-		if id.topicID == is {
+		if _, cut := e.outdated[id]; cut || id.topicID != is {
+			continue
+		}
+		tp := verdict.TopicPartition{Topic: id.topic, Partition: id.partition}
+		if r.Supersedes(best[tp]) {
+			best[tp] = r
+		}
+	}
+	for id, r := range e.seenAll {
+		if best[verdict.TopicPartition{Topic: id.topic, Partition: id.partition}] == r {
 			current = append(current, r)
 		} else {
 			former = append(former, r)
 		}
 	}
 	byPlace := func(a, b *ledger.Received) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Generation, b.Generation))
 	}
 	slices.SortFunc(current, byPlace)
 	slices.SortFunc(former, byPlace)
@@ -419,12 +538,20 @@ func (e *evidence) input(cfg Config, final bool) *verdict.Input {
 		in.Sent = append(in.Sent, s)
 	}
 	in.Received, in.Former = e.split()
+	for topic, n := range in.Manifest.Topics {
+		for p := range n {
+			in.Destination[verdict.TopicPartition{Topic: topic, Partition: p}] = verdict.Bounds{} // unless it is there
+		}
+	}
 	for tp, b := range e.bounds {
 		in.Destination[tp] = b
 	}
 	for tp, s := range e.sources {
 		log := *s
 		log.Starts = slices.Clone(e.kept.Starts[tp])
+		if cut, ok := e.kept.Cuts[tp]; ok {
+			log.Cut = &cut
+		}
 		in.Source[tp] = &log
 	}
 	for key, x := range e.kept.Samples {
@@ -444,17 +571,23 @@ func (e *evidence) input(cfg Config, final bool) *verdict.Input {
 // cannot have been written before a producer began.
 const clockMargin = int64(10_000_000)
 
-// span is a stretch of the source log and the sequences looked for in it.
+// span is a stretch of the source log in which the sequences of one stream are
+// looked for.
 type span struct {
 	from, to  int64 // to < 0: the end of the log
 	sequences intervals.Set
+	// begin: the stretch begins where the stream did, and nothing was truncated.
+	begin   bool
+	ordered bool
+	// What was found of the stream, of whatever sequence.
+	present intervals.Set
 }
 
 // suspects returns what has been skipped for a while and has not been looked up.
-func (e *evidence) suspects() map[ledger.Stream]span {
+func (e *evidence) suspects() map[ledger.Stream]*span {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	out := map[ledger.Stream]span{}
+	out := map[ledger.Stream]*span{}
 	for _, sent := range e.sent {
 		for _, st := range sent.Streams {
 			g := e.gaps[st.Stream]
@@ -462,22 +595,25 @@ func (e *evidence) suspects() map[ledger.Stream]span {
 				continue
 			}
 			open := g.skipped.Minus(&g.looked)
-			if st.Control != nil {
-				control := intervals.Of(intervals.Range{From: *st.Control, To: *st.Control + 1})
-				open = open.Minus(&control)
-			}
 			first := open.Ranges(1)
 			if len(first) == 0 {
 				continue
 			}
-			// One stretch between two samples at a time: that is at most a second of load.
-			samples := e.kept.Samples[st.Stream]
-			s := span{from: verdict.LowestOffset(sent, st, samples, first[0].From), to: -1}
-			until := uint64(1) << 62
-			for _, x := range samples {
-				if sent.Ordered && x.Sequence > first[0].From {
-					s.to, until = x.Offset, x.Sequence
-					break
+			// One stretch between two samples at a time, those included: that is about
+			// a second of load.
+			tp := verdict.TopicPartition{Topic: st.Stream.Topic, Partition: st.Stream.Partition}
+			_, cut := e.kept.Cuts[tp]
+			s := &span{from: st.Base, to: -1, begin: !cut, ordered: sent.Ordered}
+			until := uint64(math.MaxInt64)
+			if sent.Ordered {
+				for _, x := range e.kept.Samples[st.Stream] {
+					if x.Sequence < first[0].From {
+						s.from, s.begin = x.Offset, false
+					}
+					if x.Sequence > first[0].From {
+						s.to, until = x.Offset+1, x.Sequence
+						break
+					}
 				}
 			}
 			s.sequences = open.Below(until)
@@ -487,83 +623,46 @@ func (e *evidence) suspects() map[ledger.Stream]span {
 	return out
 }
 
-// found notes that a sequence is in the source log.
-func (e *evidence) found(key ledger.Stream, sequence uint64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.lookup(key).Present.Add(sequence)
-}
-
-func (e *evidence) lookup(key ledger.Stream) *verdict.Lookup {
-	l := e.kept.LookedUp[key]
-	if l == nil {
-		l = &verdict.Lookup{}
-		e.kept.LookedUp[key] = l
-	}
-	return l
-}
-
-// lookedUp notes that the stretch was read, from offset from on: what was not
-// found there is not there, if nothing of the stretch had been removed.
-func (e *evidence) lookedUp(key ledger.Stream, s span, from int64) {
+// lookedUp notes what was found of a stretch that was read from offset from on.
+// A sequence that was not found is not there only if the log was seen to hold
+// lower and higher ones of the stream: then it is where it always was.
+func (e *evidence) lookedUp(key ledger.Stream, s *span, from int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if g := e.gaps[key]; g != nil {
 		g.looked.Union(&s.sequences)
 	}
-	if from <= s.from {
-		l := e.lookup(key)
-		absent := s.sequences.Minus(&l.Present)
-		l.Absent.Union(&absent)
+	l := e.kept.LookedUp[key]
+	if l == nil {
+		l = &verdict.Lookup{}
+		e.kept.LookedUp[key] = l
 	}
+	found := s.sequences.Intersect(&s.present)
+	l.Present.Union(&found)
+	highest, ok := s.present.Max()
+	if !ok || !s.ordered || from > s.from {
+		return
+	}
+	missing := s.sequences.Minus(&found)
+	missing = missing.Below(highest)
+	if !s.begin {
+		below := intervals.Of(intervals.Range{To: s.present.Ranges(1)[0].From})
+		missing = missing.Minus(&below)
+	}
+	l.Absent.Union(&missing)
 }
 
-// doubtful returns the source partitions in which something acknowledged is
-// missing or something has an unknown outcome, with the lowest offset at which
-// it can be.
-func (e *evidence) doubtful(seen map[ledger.Stream]*intervals.Set) map[verdict.TopicPartition]int64 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	out := map[verdict.TopicPartition]int64{}
-	for _, sent := range e.sent {
-		for _, st := range sent.Streams {
-			end := st.Reserved
-			if sent.Closed {
-				end = st.Next
-			}
-			rest := intervals.Of(intervals.Range{To: end})
-			for _, f := range st.Failed {
-				rest = rest.Minus(f)
-			}
-			if st.Control != nil {
-				control := intervals.Of(intervals.Range{From: *st.Control, To: *st.Control + 1})
-				rest = rest.Minus(&control)
-			}
-			if have := seen[st.Stream]; have != nil {
-				rest = rest.Minus(have)
-			}
-			first := rest.Ranges(1)
-			if len(first) == 0 {
-				continue
-			}
-			tp := verdict.TopicPartition{Topic: st.Stream.Topic, Partition: st.Stream.Partition}
-			from := verdict.LowestOffset(sent, st, e.kept.Samples[st.Stream], first[0].From)
-			if old, ok := out[tp]; !ok || from < old {
-				out[tp] = from
-			}
-		}
-	}
-	return out
-}
-
-// scanned notes what a reading of the source log found.
+// scanned notes what a reading of the source log found, and that it reached
+// from where to where at that time.
 func (e *evidence) scanned(tp verdict.TopicPartition, scan *verdict.Scan) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.sources[tp] == nil {
-		e.sources[tp] = &verdict.SourceLog{}
+	log := e.sources[tp]
+	if log == nil {
+		log = &verdict.SourceLog{}
+		e.sources[tp] = log
 	}
-	e.sources[tp].Scan = scan
+	log.Scan, log.End = scan, scan.To
 }
 
 // encode returns the evidence to keep if the last time was
@@ -589,6 +688,9 @@ func (e *evidence) decode(data []byte) error {
 	var k kept
 	if err := ledger.Decode(data, &k); err != nil {
 		return err
+	}
+	for tp, x := range k.Cuts {
+		e.cut(tp, x)
 	}
 	for tp, x := range k.Starts {
 		e.kept.Starts[tp] = x

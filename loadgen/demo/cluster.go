@@ -2,12 +2,15 @@ package demo
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // cluster is an embedded Kafka cluster whose brokers can be killed.
@@ -22,19 +25,43 @@ type cluster struct {
 	listeners map[string]*listener // by address
 }
 
-func newCluster(brokers int) (*cluster, error) {
+func newCluster(brokers int, opts ...kfake.Opt) (*cluster, error) {
 	c := &cluster{listeners: map[string]*listener{}}
 	var err error
 	// It listens on 127.0.0.1, on ports that are free.
-	c.Cluster, err = kfake.NewCluster(kfake.NumBrokers(brokers), kfake.ListenFn(c.listen))
+	c.Cluster, err = kfake.NewCluster(append(opts, kfake.NumBrokers(brokers), kfake.ListenFn(c.listen))...)
 	if err != nil {
 		return nil, fmt.Errorf("start an embedded cluster: %w", err)
 	}
+	c.ControlKey(int16(kmsg.OffsetForLeaderEpoch), c.epochEnds)
 	return c, nil
 }
 
-// options reach the cluster.
-func (c *cluster) options() []kgo.Opt { return []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)} }
+// epochEnds answers how far the log of an epoch reaches. The embedded cluster
+// by itself does not know that of the last epoch with records once a leader has
+// moved and nothing was written since, and clients take that for lost data.
+// Here no log is ever truncated, so none ends below what a client has read.
+func (c *cluster) epochEnds(req kmsg.Request) (kmsg.Response, error, bool) {
+	c.KeepControl()
+	asked := req.(*kmsg.OffsetForLeaderEpochRequest)
+	answer := asked.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+	for _, t := range asked.Topics {
+		topic := kmsg.NewOffsetForLeaderEpochResponseTopic()
+		topic.Topic = t.Topic
+		for _, p := range t.Partitions {
+			partition := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+			partition.Partition, partition.LeaderEpoch, partition.EndOffset = p.Partition, p.LeaderEpoch, math.MaxInt64
+			topic.Partitions = append(topic.Partitions, partition)
+		}
+		answer.Topics = append(answer.Topics, topic)
+	}
+	return answer, nil, true
+}
+
+// options reach the cluster. They find a moved leader soon.
+func (c *cluster) options() []kgo.Opt {
+	return []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...), kgo.MetadataMinAge(200 * time.Millisecond)}
+}
 
 func (c *cluster) listen(network, address string) (net.Listener, error) {
 	inner, err := net.Listen(network, address)

@@ -14,9 +14,11 @@ import (
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/audit"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/consume"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/mirror"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/produce"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/progress"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/topics"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
@@ -35,9 +37,10 @@ const (
 
 // Deps are what the demonstration works with.
 type Deps struct {
+	// Logger should write to Progress.Writer, if there is a Progress.
 	Logger *slog.Logger
-	// Out is where people read what happens.
-	Out io.Writer
+	// Progress shows what happens; nil: nobody watches. Whoever made it closes it.
+	Progress *progress.Printer
 	// Settings and Versions are shown in the report as they are.
 	Settings, Versions map[string]string
 }
@@ -49,6 +52,9 @@ type demo struct {
 	source, destination *cluster
 	auditor             *audit.Auditor
 	producers           []*produce.Producer
+
+	mu    sync.Mutex
+	phase string
 }
 
 // Run plays the scenario and returns the verdict. When ctx ends, the load stops
@@ -75,6 +81,8 @@ func Run(ctx context.Context, cfg Config, deps Deps) (*verdict.Document, error) 
 
 // prepare makes the topics and all that works with them.
 func (d *demo) prepare(ctx context.Context) error {
+	// Embedded clusters do not stamp records with the time they are appended, so
+	// latency is measured to the consumers.
 	for _, c := range []*cluster{d.source, d.destination} {
 		client, err := kgo.NewClient(c.options()...)
 		if err != nil {
@@ -82,7 +90,7 @@ func (d *demo) prepare(ctx context.Context) error {
 		}
 		defer client.Close()
 		err = topics.Create(ctx, client, topics.Config{
-			Names: []string{topic}, Partitions: d.cfg.Partitions, Retention: time.Hour, LogAppendTime: c == d.destination,
+			Names: []string{topic}, Partitions: d.cfg.Partitions, Retention: time.Hour,
 		})
 		if err != nil {
 			return err
@@ -161,6 +169,7 @@ func (d *demo) play(ctx context.Context) (*verdict.Document, error) {
 
 	err := load.wait()
 	if err == nil {
+		d.enter("draining")
 		d.auditor.Drain()
 		var late <-chan time.Time
 		if ctx.Err() != nil {
@@ -251,15 +260,60 @@ func (g *group) wait() error {
 
 // introduce says what is going to happen.
 func (d *demo) introduce() {
-	fmt.Fprintf(d.deps.Out, "Two embedded clusters of %d brokers each, joined by a mirror; %d producers send %s of %s to %d partitions, %d consumers verify them.\n",
-		brokers, producers, d.cfg.Throughput, d.cfg.MessageSize, d.cfg.Partitions, consumers)
-	s := d.cfg.script()
-	fmt.Fprintf(d.deps.Out, "%s into it a source broker fails, at %s it is back, at %s the load ends; the verdict follows when all has arrived or the mirror makes no more progress.\n",
-		s.kill, s.back, d.cfg.Duration)
-	if d.cfg.MirrorFault != "" {
-		fmt.Fprintf(d.deps.Out, "The mirror is made to go wrong: %s.\n", d.cfg.MirrorFault)
+	if d.deps.Progress == nil {
+		return
 	}
-	fmt.Fprintln(d.deps.Out)
+	s := d.cfg.script()
+	text := fmt.Sprintf("Two embedded clusters of %d brokers, joined by a mirror. %d producers send %s of %s to %d partitions, %d consumers verify what arrives.\n",
+		brokers, producers, d.cfg.Throughput, d.cfg.MessageSize, d.cfg.Partitions, consumers)
+	text += fmt.Sprintf("A source broker fails after %s and is back after %s; the load ends after %s, and the verdict follows once the mirror has caught up or given up.\n",
+		human.Elapsed(s.kill.Seconds()), human.Elapsed(s.back.Seconds()), human.Elapsed(d.cfg.Duration.Seconds()))
+	if d.cfg.MirrorFault != "" {
+		text += fmt.Sprintf("The mirror is made to go wrong: %s.\n", d.cfg.MirrorFault)
+	}
+	_, _ = io.WriteString(d.deps.Progress.Writer(), text+"\n") // as all that is shown: if nobody can read it, the test goes on
+}
+
+// show shows the state every second until ctx ends.
+func (d *demo) show(ctx context.Context) {
+	if d.deps.Progress == nil {
+		return
+	}
+	for sleep(ctx, time.Second) == nil {
+		doc := d.auditor.Snapshot()
+		if doc.Verdict.At == 0 {
+			continue // nothing yet
+		}
+		// The last second but one: of the last not all has been told.
+		var point verdict.Point
+		for _, p := range doc.Timeline {
+			if p.Second <= doc.Verdict.At/1_000_000-2 {
+				point = p
+			}
+		}
+		s := progress.NewSample(&doc.Verdict, &point)
+		s.At = time.Now()
+		d.mu.Lock()
+		s.Phase = d.phase
+		d.mu.Unlock()
+		d.deps.Progress.Show(s)
+	}
+}
+
+// enter begins a phase of what is shown.
+func (d *demo) enter(phase string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.phase = phase
+}
+
+// event tells the auditor and whoever watches.
+func (d *demo) event(e verdict.Event) {
+	e.Time = time.Now().UnixMicro()
+	d.auditor.AddEvent(e)
+	if d.deps.Progress != nil {
+		d.deps.Progress.Event(e)
+	}
 }
 
 // script is when what happens, after the load began.
@@ -286,6 +340,7 @@ func (d *demo) scenario(ctx context.Context) error {
 		}
 	}
 	begin := time.Now()
+	d.enter("baseline")
 	until := func(t time.Duration) bool { return sleep(ctx, time.Until(begin.Add(t))) == nil }
 	all := []string{ledger.SourceTopic, topic}
 	s := d.cfg.script()
@@ -299,7 +354,8 @@ func (d *demo) scenario(ctx context.Context) error {
 		}
 	}
 	d.source.kill(victim)
-	d.auditor.AddEvent(verdict.Event{Kind: "broker-kill", Side: "source", Detail: fmt.Sprintf("broker %d, leader of %s", victim, strings.Join(names, ", "))})
+	d.enter("broker down")
+	d.event(verdict.Event{Kind: "broker-kill", Side: "source", Detail: fmt.Sprintf("broker %d, leader of %s", victim, strings.Join(names, ", "))})
 	// Whatever ends the scenario, the broker comes back: producers must be able
 	// to finish.
 	defer d.source.revive(victim)
@@ -312,7 +368,8 @@ func (d *demo) scenario(ctx context.Context) error {
 		return nil
 	}
 	d.source.revive(victim)
-	d.auditor.AddEvent(verdict.Event{Kind: "broker-return", Side: "source", Detail: fmt.Sprintf("broker %d", victim)})
+	d.enter("broker back")
+	d.event(verdict.Event{Kind: "broker-return", Side: "source", Detail: fmt.Sprintf("broker %d", victim)})
 	if !until(s.prefer) {
 		return nil
 	}

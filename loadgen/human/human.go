@@ -3,11 +3,13 @@
 package human
 
 import (
+	"fmt"
 	"io"
 	"math"
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/term"
 )
@@ -116,6 +118,31 @@ func Seconds(s float64) string {
 
 // Millis is Seconds of a time in milliseconds.
 func Millis(ms float64) string { return Seconds(ms / 1000) }
+
+// Elapsed writes a time since a beginning as clocks do: "2:36", "-0:05",
+// "1:02:03".
+func Elapsed(seconds float64) string {
+	sign := ""
+	if seconds < 0 {
+		sign, seconds = "-", -seconds
+	}
+	s := int64(math.Min(seconds, 1e12))
+	if s >= 3600 {
+		return fmt.Sprintf("%s%d:%02d:%02d", sign, s/3600, s/60%60, s%60)
+	}
+	return fmt.Sprintf("%s%d:%02d", sign, s/60, s%60)
+}
+
+// Printable replaces characters that would drive a terminal instead of being
+// shown, such as escapes and newlines, by a dot.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '·'
+	}, s)
+}
 
 // Terminal returns how many columns wide the terminal behind w is; false when
 // w is not a terminal, or one that cannot move its cursor (TERM=dumb).

@@ -41,6 +41,10 @@ func TestFigures(t *testing.T) {
 		{human.Seconds(3720), "1 h 2 min"},
 		{human.Seconds(2*86400 + 3*3600), "2 d 3 h"},
 		{human.Seconds(math.Inf(1)), "–"},
+		{human.Elapsed(156.9), "2:36"},
+		{human.Elapsed(-5), "-0:05"},
+		{human.Elapsed(3723), "1:02:03"},
+		{human.Printable("a\x1b[2J\r\n\u202eé✓"), "a·[2J···é✓"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)

@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/intervals"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
@@ -352,7 +353,7 @@ func (r *Received) stream(id *message.Identity) *ReceivedStream {
 	if s == nil {
 		s = &ReceivedStream{
 			Stream:   Stream{Run: id.Run, Topic: r.Topic, Epoch: id.Epoch, Partition: id.Partition},
-			Producer: string(id.Producer),
+			Producer: text(id.Producer),
 		}
 		r.lookup[key] = s
 		r.Streams = append(r.Streams, s)
@@ -360,6 +361,11 @@ func (r *Received) stream(id *message.Identity) *ReceivedStream {
 	r.last = s
 	return s
 }
+
+// text returns what a record claims as a string that can be stored: the ledger's
+// written form has no room for what is not UTF-8, and a damaged record may hold
+// anything.
+func text(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
 
 func (r *Received) note(word string, o *Observation, st *ReceivedStream) {
 	n := 0
@@ -377,7 +383,7 @@ func (r *Received) note(word string, o *Observation, st *ReceivedStream) {
 		e.Stream, e.Producer = st.Stream, st.Producer
 	case o.Kind == message.Corrupt:
 		e.Stream = Stream{Run: o.ID.Run, Topic: r.Topic, Epoch: o.ID.Epoch, Partition: o.ID.Partition}
-		e.Producer = string(o.ID.Producer)
+		e.Producer = text(o.ID.Producer)
 	}
 	r.Evidence = append(r.Evidence, e)
 }

@@ -5,6 +5,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,6 +97,9 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// defaultLimit is Kafka's own max.message.bytes.
+const defaultLimit = 1_048_588
+
 // excluded says whether a topic is none that a test writes to.
 func excluded(topic string) bool {
 	return topic == ledger.SourceTopic || topic == ledger.DestinationTopic || strings.HasPrefix(topic, "__")
@@ -122,6 +126,7 @@ type Mirror struct {
 	mu    sync.Mutex
 	parts map[place]*partition
 	sizes map[string]int32 // partitions of each topic, the same on both sides
+	limit map[string]int32 // largest batch that the destination takes, by topic
 	grown bool             // since the producing client was made
 }
 
@@ -153,7 +158,7 @@ func New(cfg Config, deps Deps) (*Mirror, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Mirror{cfg: cfg, deps: deps, log: deps.Logger, truth: &Truth{}, parts: map[place]*partition{}, sizes: map[string]int32{}}, nil
+	return &Mirror{cfg: cfg, deps: deps, log: deps.Logger, truth: &Truth{}, parts: map[place]*partition{}, sizes: map[string]int32{}, limit: map[string]int32{}}, nil
 }
 
 // Truth is what the faults did. It may be read at any time.
@@ -245,9 +250,12 @@ func (m *Mirror) open() error {
 	}
 	m.produceOpts = append(slices.Clone(destination),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		// What the source took must fit here, whatever the size.
-		kgo.ProducerBatchMaxBytes(64<<20),
-		kgo.BrokerMaxWriteBytes(128<<20),
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return cmp.Or(m.limit[topic], defaultLimit)
+		}),
+		kgo.BrokerMaxWriteBytes(1<<30),
 		kgo.ProducerLinger(2*time.Millisecond),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 	)
@@ -328,6 +336,14 @@ func (m *Mirror) take(ctx context.Context, topic string, known, n int32) error {
 			return fmt.Errorf("at the destination: %w", err)
 		}
 	}
+	settings, err := topics.Describe(ctx, m.admin, []string{topic})
+	if err != nil {
+		return fmt.Errorf("at the destination: %w", err)
+	}
+	limit := int32(defaultLimit)
+	if n, err := strconv.ParseInt(settings[0].Settings["max.message.bytes"], 10, 32); err == nil {
+		limit = int32(min(max(n, 512), 1<<29)) // what the client can do
+	}
 	stored, err := kadm.NewClient(m.admin).FetchOffsetsForTopics(ctx, m.cfg.Group, topic)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // the word for a group that never stored anything
 		return fmt.Errorf("read positions of group %q: %w", m.cfg.Group, err)
@@ -354,7 +370,7 @@ func (m *Mirror) take(ctx context.Context, topic string, known, n int32) error {
 		}
 		m.parts[place{topic, p}] = part
 	}
-	m.sizes[topic] = n
+	m.sizes[topic], m.limit[topic] = n, limit
 	m.grown = m.grown || known > 0
 	m.mu.Unlock()
 	m.source.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: begin})

@@ -317,6 +317,39 @@ func TestLosesNothingWhenKilled(t *testing.T) {
 	})
 }
 
+func TestCopiesWhatIsLarge(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	limit := "4000000"
+	if err := p.from.CreateTopic(topic, 1, map[string]string{"max.message.bytes": limit}); err != nil {
+		t.Fatal(err)
+	}
+	large, err := kgo.NewClient(kgo.SeedBrokers(p.from.ListenAddrs()...), kgo.ProducerBatchMaxBytes(4_000_000), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer large.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	// The largest there can be, and many that would make too large a batch.
+	records := []*kgo.Record{{Topic: topic, Value: make([]byte, 4_000_000-100)}}
+	for i := range 12 {
+		records = append(records, &kgo.Record{Topic: topic, Value: bytes.Repeat([]byte{byte(i)}, 900_000)})
+	}
+	if err := large.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	m, stop := p.start(p.config())
+	p.arrived(topic, len(records))
+	stop()
+	if refused := m.Truth().Of(mirror.Refused); len(refused) > 0 {
+		t.Errorf("refused: %v", refused)
+	}
+	if !slices.EqualFunc(read(t, p.from, topic)[0], read(t, p.to, topic)[0], same) {
+		t.Error("the destination differs")
+	}
+}
+
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	const partitions, each = 3, 2000

@@ -142,6 +142,9 @@ type Input struct {
 	// Former are logs that were read and then truncated or deleted: the records
 	// that are not part of Destination any more.
 	Former []Destination
+	// Strangers tells when records of lives that have no book arrived, by the
+	// partition they claim: where they lie in the source is not known.
+	Strangers map[Place][]Overtaken
 	// ClockBound is by how much clocks differ at most, in microseconds.
 	ClockBound int64
 	// Limits bound counts by their name in the JSON document, beside lost,
@@ -180,8 +183,9 @@ type Counts struct {
 }
 
 func (c *Counts) add(o *Counts) {
+	to := c.fields()
 	for i, p := range o.fields() {
-		q := c.fields()[i]
+		q := to[i]
 		if p.name == "longest_replay" {
 			*q.value = max(*q.value, *p.value)
 		} else {
@@ -543,9 +547,7 @@ func (r *reading) stream(l *Life, s *Stream) {
 			f = Fate{"unobserved", byTester}
 		case r.once[id][n]:
 			f = Fate{"destination-lost", byDestination}
-		case !read && n < highest:
-			f = Fate{"lost", byUnknown}
-		case !read:
+		case !read && n >= highest:
 			f = Fate{"undelivered", byUnknown}
 		case len(inSource) > 0 && slices.Max(inSource) > r.passed[place]:
 			f = Fate{"undelivered", byReplicator}
@@ -553,8 +555,10 @@ func (r *reading) stream(l *Life, s *Stream) {
 			f = Fate{"lost", byReplicator}
 		case notThere[n]:
 			f = Fate{"lost", bySource}
-		case found[n]:
+		case found[n] && l.Ordered:
 			f = Fate{"lost", byReplicator} // it was there, and later ones had arrived already
+		case !read:
+			f = Fate{"lost", byUnknown}
 		default:
 			f = Fate{"lost", r.who(l, s, n)}
 		}
@@ -666,6 +670,11 @@ func (r *reading) who(l *Life, s *Stream, n uint64) string {
 		return byUnknown
 	}
 	// Was it certain at that time that nothing behind it had arrived?
+	for _, x := range r.in.Strangers[place] {
+		if x.After < taken {
+			return byUnknown
+		}
+	}
 	for i := range r.in.Lives {
 		other := &r.in.Lives[i]
 		for j := range other.Streams {
@@ -682,6 +691,9 @@ func (r *reading) who(l *Life, s *Stream, n uint64) string {
 				}
 				if behind && x.After < taken {
 					return byUnknown
+				}
+				if behind {
+					break // the first one that was behind
 				}
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -35,18 +36,20 @@ func TestValidate(t *testing.T) {
 		change func(*Config)
 		says   []string
 	}{
-		"no test id":          {func(c *Config) { c.TestID = "" }, []string{`test id ""`}},
-		"test id":             {func(c *Config) { c.TestID = "a/b" }, []string{`test id "a/b"`, "without '/'"}},
-		"no id":               {func(c *Config) { c.ID = "" }, []string{"producer id"}},
-		"id":                  {func(c *Config) { c.ID = "a;b" }, []string{`"a;b"`, "';'"}},
-		"no topics":           {func(c *Config) { c.Topics = nil }, []string{"no topics"}},
-		"topic":               {func(c *Config) { c.Topics = []string{"a b"} }, []string{`"a b"`}},
-		"ledger":              {func(c *Config) { c.Topics = []string{ledger.SourceTopic} }, []string{ledger.SourceTopic}},
-		"rate 0":              {func(c *Config) { c.Throughput = perSecond(0) }, []string{"throughput 0/s", "more than 0"}},
-		"no rate":             {func(c *Config) { c.Throughput = units.Rate{} }, []string{"throughput 0/s"}},
-		"negative rate":       {func(c *Config) { c.Throughput = perSecond(-1) }, []string{"throughput -1/s"}},
-		"rate":                {func(c *Config) { c.Throughput = perSecond(1e12) }, []string{"throughput", "out of range"}},
-		"bytes of nothing":    {func(c *Config) { c.UseMessageHeaders, c.MessageSize, c.Throughput = true, 0, units.Rate{Kind: units.Bytes, PerSecond: 1} }, []string{"counts bytes"}},
+		"no test id":    {func(c *Config) { c.TestID = "" }, []string{`test id ""`}},
+		"test id":       {func(c *Config) { c.TestID = "a/b" }, []string{`test id "a/b"`, "without '/'"}},
+		"no id":         {func(c *Config) { c.ID = "" }, []string{"producer id"}},
+		"id":            {func(c *Config) { c.ID = "a;b" }, []string{`"a;b"`, "';'"}},
+		"no topics":     {func(c *Config) { c.Topics = nil }, []string{"no topics"}},
+		"topic":         {func(c *Config) { c.Topics = []string{"a b"} }, []string{`"a b"`}},
+		"ledger":        {func(c *Config) { c.Topics = []string{ledger.SourceTopic} }, []string{ledger.SourceTopic}},
+		"rate 0":        {func(c *Config) { c.Throughput = perSecond(0) }, []string{"throughput 0/s", "more than 0"}},
+		"no rate":       {func(c *Config) { c.Throughput = units.Rate{} }, []string{"throughput 0/s"}},
+		"negative rate": {func(c *Config) { c.Throughput = perSecond(-1) }, []string{"throughput -1/s"}},
+		"rate":          {func(c *Config) { c.Throughput = perSecond(1e12) }, []string{"throughput", "out of range"}},
+		"bytes of nothing": {func(c *Config) {
+			c.UseMessageHeaders, c.MessageSize, c.Throughput = true, 0, units.Rate{Kind: units.Bytes, PerSecond: 1}
+		}, []string{"counts bytes"}},
 		"below the header":    {func(c *Config) { c.MessageSize = 93 }, []string{"93 B is too small", "producer-1", "needs 94 B"}},
 		"too large":           {func(c *Config) { c.MessageSize = 1 << 30 }, []string{"1GiB is too large", "32MiB"}},
 		"small buffer":        {func(c *Config) { c.MaxBuffered = 1000 }, []string{"max buffered 1kB is too small", "1424 B"}},
@@ -143,9 +146,8 @@ func TestNoPermission(t *testing.T) {
 		says       []string
 	}{
 		"may not see":            {keep, true, []string{`no permission to see topic "orders"`, "DESCRIBE"}},
-		"may not be idempotent":  {see, true, []string{"no permission", "idempotent"}},
-		"may not write":          {append(see, keep...), true, []string{`no permission to write to topic "orders"`, "WRITE"}},
-		"may not write, plainly": {append(see, keep...), false, []string{`no permission to write to topic "orders"`, "WRITE"}},
+		"may not write":          {append(see, keep...), true, []string{"no permission to write", `"orders"`, "WRITE"}},
+		"may not write, plainly": {append(see, keep...), false, []string{"no permission to write", `"orders"`, "WRITE"}},
 		"no ledger":              {append(see, write...), false, []string{ledger.SourceTopic, "permission"}},
 		"may not see the limit":  {append(append(allow("orders", topic, kmsg.ACLOperationDescribe), keep...), write...), true, nil},
 	} {
@@ -165,6 +167,34 @@ func TestNoPermission(t *testing.T) {
 			}
 			if !strings.Contains(out.String(), "DESCRIBE_CONFIGS") {
 				t.Error("no word on the missing permission")
+			}
+		})
+	}
+}
+
+// Brokers that do not tell what is allowed refuse only when it is tried.
+func TestLateRefusals(t *testing.T) {
+	for name, x := range map[string]struct {
+		fault kfake.Fault
+		says  []string
+	}{
+		"idempotence": {kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.ClusterAuthorizationFailed}, []string{"no permission for an idempotent producer", "--idempotent=false"}},
+		"writing":     {kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "orders", Err: kerr.TopicAuthorizationFailed}, []string{`no permission to write to topic "orders"`, "WRITE"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, kfake.SeedTopics(1, "orders"))
+			x.fault.Count = -1
+			c.Fault(x.fault)
+			l := start(t, testConfig("orders"), kgo.SeedBrokers(c.ListenAddrs()...))
+			wantError(t, l.wait(), x.says...)
+			if name == "idempotence" {
+				return
+			}
+			// It was a clean stop all the same, and nothing was written.
+			sent := lastLedger(t, c)
+			checkLedger(t, sent, map[string][][]written{"orders": readLog(t, c, "orders")}, false)
+			if p := l.Progress(); p.Failed == 0 || p.Unresolved > 0 {
+				t.Errorf("%+v", p)
 			}
 		})
 	}

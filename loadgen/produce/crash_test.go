@@ -159,10 +159,12 @@ func crash(t *testing.T, topic string, nth int, after bool) {
 	known := sync.OnceValue(func() [16]byte { return c.TopicInfo(topic).TopicID })
 	w := &wire{topic: topic, nth: nth, after: after, dead: make(chan struct{}), id: known}
 	cfg := testConfig("orders")
-	// So much that the reserve has to be renewed all the time.
 	cfg.Throughput, cfg.ShutdownTimeout = unlimited, 50*time.Millisecond
 	cfg.MaxBuffered = 1000 * (200 + recordOverhead)
-	l := start(t, cfg, kgo.SeedBrokers(c.ListenAddrs()...), kgo.Dialer(w.dial))
+	p, out := newProducer(t, cfg, kgo.SeedBrokers(c.ListenAddrs()...), kgo.Dialer(w.dial))
+	// So little that every record is at the edge of what is reserved.
+	p.reserve = reserve{least: 20}
+	l := launch(t, p, out)
 	select {
 	case <-w.dead:
 	case err := <-l.done:

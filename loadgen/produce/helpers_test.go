@@ -102,6 +102,11 @@ func newProducer(t testing.TB, cfg Config, opts ...kgo.Opt) (*Producer, *logged)
 func start(t testing.TB, cfg Config, opts ...kgo.Opt) *life {
 	t.Helper()
 	p, out := newProducer(t, cfg, opts...)
+	return launch(t, p, out)
+}
+
+func launch(t testing.TB, p *Producer, out *logged) *life {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &life{Producer: p, t: t, cancel: cancel, done: make(chan error, 1), log: out}
 	go func() { l.done <- p.Run(ctx) }()

@@ -42,6 +42,7 @@ type Producer struct {
 	run     uint64
 	topics  []*topic
 	buffer  buffer
+	reserve reserve
 	metrics *collector
 	keeper  *keeper
 	watcher *settingsFile // nil: no settings file
@@ -72,6 +73,7 @@ func New(cfg Config, deps Deps) (*Producer, error) {
 		log:     deps.Logger.With("producer", cfg.ID),
 		run:     rand.Uint64N(math.MaxUint64) + 1,
 		buffer:  buffer{max: int64(cfg.MaxBuffered)},
+		reserve: reserve{seconds: 30, least: 1000, guess: 1e6},
 	}
 	filler, err := message.NewFiller(p.run, cfg.Compressibility)
 	if err != nil {

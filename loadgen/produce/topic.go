@@ -21,11 +21,6 @@ const (
 	tick = time.Millisecond
 	// maxBatch is how many records a sender takes from the schedule at once.
 	maxBatch = 512
-
-	reserveFor   = 30 // seconds of load
-	leastReserve = 1000
-	// guessedRate stands for a rate without a limit, in records per second.
-	guessedRate = 1e6
 )
 
 // topic is the load on one topic.
@@ -57,13 +52,21 @@ type topic struct {
 	asked    uint64 // by the schedule
 }
 
+// reserve says how far ahead sequences are reserved. Far is cheap: what was
+// reserved and not used costs one reading of the source log after a crash.
+type reserve struct {
+	seconds float64 // of load
+	least   uint64  // for each stream
+	guess   float64 // stands for a rate without a limit, in records per second
+}
+
 // ahead is how many sequences of each stream are reserved beyond what is used.
 func (t *topic) ahead(partitions int) uint64 {
 	rate := t.setting.Load().recordsPerSecond()
 	if rate == schedule.Unlimited {
-		rate = guessedRate
+		rate = t.p.reserve.guess
 	}
-	return max(leastReserve, uint64(math.Ceil(rate*reserveFor/float64(partitions))))
+	return max(t.p.reserve.least, uint64(math.Ceil(rate*t.p.reserve.seconds/float64(partitions))))
 }
 
 // run sends what is due until ctx ends, or the topic has had all its records,

@@ -251,8 +251,6 @@ func tiles(d *verdict.Document) []tile {
 	lost := count("Lost", "lost", c.Lost, "")
 	if c.LostAtLeast < c.Lost {
 		lost.Hint = "at least " + human.Count(c.LostAtLeast)
-	} else if c.Lost > 0 {
-		lost.Hint = share(c.Lost, c.Expected) + " of sent"
 	}
 	missing := count("Undelivered", "undelivered", c.Undelivered, "")
 	if !v.Final {
@@ -309,13 +307,19 @@ func outcomeCell(o verdict.Outcome) cell {
 	return cell{Text: symbol(o) + " " + string(o), Class: class(o)}
 }
 
-func expectations(v *verdict.Verdict) *table {
-	t := &table{ID: "expectations-table", Caption: "Expectations", Head: columns("Expected", "#Found", "Outcome")}
-	in := slices.Clone(v.Expectations)
+// gravestFirst puts what is broken before what is open before what holds.
+func gravestFirst(in []verdict.ExpectationResult) []verdict.ExpectationResult {
 	order := func(o verdict.Outcome) int {
 		return slices.Index([]verdict.Outcome{verdict.Broken, verdict.CannotSay, verdict.Holds}, o)
 	}
-	slices.SortStableFunc(in, func(a, b verdict.ExpectationResult) int { return cmp.Compare(order(a.Outcome), order(b.Outcome)) })
+	out := slices.Clone(in)
+	slices.SortStableFunc(out, func(a, b verdict.ExpectationResult) int { return cmp.Compare(order(a.Outcome), order(b.Outcome)) })
+	return out
+}
+
+func expectations(v *verdict.Verdict) *table {
+	t := &table{ID: "expectations-table", Caption: "Expectations", Head: columns("Expected", "#Found", "Outcome")}
+	in := gravestFirst(v.Expectations)
 	for _, e := range in[:min(len(in), maxEntries)] {
 		t.Rows = append(t.Rows, []cell{text(e.Expectation), text(e.Actual), outcomeCell(e.Outcome)})
 	}

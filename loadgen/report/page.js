@@ -1,7 +1,7 @@
 'use strict';
-// Reads values under the pointer (or by arrow keys) from all charts at once, and unfolds everything for print.
+// Reads values under the pointer (or by arrow keys) from all charts at once, and unfolds the reasons for print.
 (() => {
-  addEventListener('beforeprint', () => document.querySelectorAll('details').forEach((d) => { d.open = true; }));
+  addEventListener('beforeprint', () => document.querySelectorAll('#verdict details').forEach((d) => { d.open = true; }));
   const source = document.getElementById('data');
   if (!source) return;
   const data = JSON.parse(source.textContent);

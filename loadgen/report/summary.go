@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
@@ -30,21 +29,28 @@ func Summary(w io.Writer, d *verdict.Document, reports ...string) error {
 	if outcome == "" {
 		outcome = verdict.CannotSay
 	}
-	head := symbol(outcome) + " " + strings.ToUpper(printable(string(outcome)))
+	head := symbol(outcome) + " " + strings.ToUpper(human.Printable(string(outcome)))
 	if !v.Final {
 		head += " so far"
 	}
-	fmt.Fprintf(&b, "%s  %s\n", paint(outcome, head), printable(v.Test))
-	fmt.Fprintf(&b, "  %s\n", printable(why(v)))
+	fmt.Fprintf(&b, "%s  %s\n", paint(outcome, head), human.Printable(v.Test))
+	fmt.Fprintf(&b, "  %s\n", human.Printable(why(v)))
+	// What the sentence or the expectations below do not say already.
+	var reasons []string
 	if outcome != verdict.Holds {
-		const most = 5
-		for i, r := range v.Reasons {
-			if i == most {
-				fmt.Fprintf(&b, "    … and %d more\n", len(v.Reasons)-most)
-				break
+		for _, r := range v.Reasons {
+			if !strings.HasPrefix(r, "expected ") && !strings.Contains(why(v), r) {
+				reasons = append(reasons, r)
 			}
-			fmt.Fprintf(&b, "    - %s\n", printable(clip(r, 300)))
 		}
+	}
+	const most = 5
+	for i, r := range reasons {
+		if i == most {
+			fmt.Fprintf(&b, "    … and %d more\n", len(reasons)-most)
+			break
+		}
+		fmt.Fprintf(&b, "    - %s\n", human.Printable(clip(r, 300)))
 	}
 	b.WriteByte('\n')
 
@@ -77,18 +83,18 @@ func Summary(w io.Writer, d *verdict.Document, reports ...string) error {
 	if o, topic, partition := longest(v); o == nil {
 		b.WriteString("  outage      none\n")
 	} else {
-		fmt.Fprintf(&b, "  outage      longest %s, on %s/%d\n", human.Seconds(float64(o.To-o.From)/1e6), printable(topic), partition)
+		fmt.Fprintf(&b, "  outage      longest %s, on %s/%d\n", human.Seconds(float64(o.To-o.From)/1e6), human.Printable(topic), partition)
 	}
 	if r := slowest(v); r != nil && r.Recovered {
-		fmt.Fprintf(&b, "  recovery    %s after %s\n", human.Seconds(r.Seconds), printable(r.Event))
+		fmt.Fprintf(&b, "  recovery    %s after %s\n", human.Seconds(r.Seconds), human.Printable(r.Event))
 	} else if r != nil {
-		fmt.Fprintf(&b, "  recovery    %s from %s\n", notRecovered(v), printable(r.Event))
+		fmt.Fprintf(&b, "  recovery    %s after %s\n", notRecovered(v), human.Printable(r.Event))
 	}
 	seconds, records := worstRPO(d)
 	fmt.Fprintf(&b, "  worst RPO   %s, %s\n", human.Seconds(seconds), human.Plural(records, "record", "records"))
 	fmt.Fprintf(&b, "  control     %d of %d planted losses reported\n", v.Control.Reported, v.Control.Planted)
 	if v.Bottleneck.Component != "" {
-		fmt.Fprintf(&b, "  bottleneck  %s: %s\n", printable(v.Bottleneck.Component), printable(clip(v.Bottleneck.Evidence, 300)))
+		fmt.Fprintf(&b, "  bottleneck  %s: %s\n", human.Printable(v.Bottleneck.Component), human.Printable(clip(v.Bottleneck.Evidence, 300)))
 	}
 
 	if len(v.Expectations) > 0 {
@@ -97,32 +103,22 @@ func Summary(w io.Writer, d *verdict.Document, reports ...string) error {
 		for _, e := range v.Expectations {
 			widest = max(widest, len(e.Expectation))
 		}
-		for _, e := range v.Expectations {
-			line := fmt.Sprintf("%s %-*s", symbol(e.Outcome), min(widest, 60), printable(e.Expectation))
+		for _, e := range gravestFirst(v.Expectations) {
+			line := fmt.Sprintf("%s %-*s", symbol(e.Outcome), min(widest, 60), human.Printable(e.Expectation))
 			if e.Outcome != verdict.Holds {
 				line = paint(e.Outcome, line)
 			}
-			fmt.Fprintf(&b, "  %s  found %s\n", line, printable(e.Actual))
+			fmt.Fprintf(&b, "  %s  found %s\n", line, human.Printable(e.Actual))
 		}
 	}
 	if len(reports) > 0 {
 		b.WriteString("\n")
 	}
 	for _, r := range reports {
-		fmt.Fprintf(&b, "  %s\n", printable(r))
+		fmt.Fprintf(&b, "  %s\n", human.Printable(r))
 	}
 	if _, err := w.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("write summary: %w", err)
 	}
 	return nil
-}
-
-// printable replaces what would drive the terminal instead of being shown.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '·'
-	}, s)
 }

@@ -324,15 +324,10 @@ func (t *timeline) events(a axis, d *verdict.Document) {
 
 // elapsed writes a time since the test's begin: "+1:02:03".
 func elapsed(seconds float64) string {
-	sign := "+"
 	if seconds < 0 {
-		sign, seconds = "-", -seconds
+		return human.Elapsed(seconds)
 	}
-	s := int64(math.Min(seconds, 1e9))
-	if s >= 3600 {
-		return fmt.Sprintf("%s%d:%02d:%02d", sign, s/3600, s/60%60, s%60)
-	}
-	return fmt.Sprintf("%s%d:%02d", sign, s/60, s%60)
+	return "+" + human.Elapsed(seconds)
 }
 
 // recoveries shades the time in which the system had not recovered; where

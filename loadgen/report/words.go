@@ -251,9 +251,12 @@ func share(n, total uint64) string {
 		return "100 %"
 	}
 	missing := float64(total-n) / float64(total) * 100
-	decimals := min(12, max(1, int(math.Ceil(-math.Log10(missing)))+1))
+	decimals := max(1, int(math.Ceil(-math.Log10(missing)))+1)
+	if decimals > 10 {
+		return "above 99.99999999 %"
+	}
 	shift := math.Pow(10, float64(decimals))
-	return strconv.FormatFloat(math.Floor((100-missing)*shift)/shift, 'f', decimals, 64) + " %"
+	return strconv.FormatFloat(math.Round((100-missing)*shift)/shift, 'f', decimals, 64) + " %"
 }
 
 // whole is the latency over the whole test; nil when it was not measured.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -200,6 +201,28 @@ func TestEnsureAtTheSameTime(t *testing.T) {
 	all := slices.Sorted(slices.Values(slices.Concat(made...)))
 	if !slices.Equal(all, names) {
 		t.Errorf("created: %q, want each of %q once", all, names)
+	}
+}
+
+// Another process has created the topic between our look and our request, and
+// the broker that we ask does not know of it yet.
+func TestEnsureAfterAnother(t *testing.T) {
+	c := cluster(t, kfake.NumBrokers(1))
+	c.ControlKey(kmsg.CreateTopics.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+		for _, asked := range req.(*kmsg.CreateTopicsRequest).Topics {
+			one := kmsg.NewCreateTopicsResponseTopic()
+			one.Topic, one.ErrorCode = asked.Topic, kerr.TopicAlreadyExists.Code
+			resp.Topics = append(resp.Topics, one)
+		}
+		return resp, nil, true // this once
+	})
+	cl := client(t, c)
+	if _, err := topics.Ensure(deadline(t), cl, config(nil, "a")); err != nil {
+		t.Error(err)
+	}
+	if err := topics.Check(deadline(t), cl, []string{"a"}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -102,7 +102,7 @@ type Counts struct {
 	Received        uint64 `json:"received"` // distinct records
 	Arrivals        uint64 `json:"arrivals"` // all copies of them
 	Lost            uint64 `json:"lost"`
-	LostAtLeast     uint64 `json:"lost_at_least"` // less unidentifiable records, which may be them
+	LostAtLeast     uint64 `json:"lost_at_least"` // with unobserved ones; less unidentifiable records and unread offsets, which may be them
 	Undelivered     uint64 `json:"undelivered"`
 	Skipped         uint64 `json:"skipped"` // while running: a later record has arrived
 	Pending         uint64 `json:"pending"` // while running: not yet at the destination, skipped ones included

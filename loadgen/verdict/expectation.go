@@ -192,6 +192,10 @@ func (s *state) judge() {
 		case !ok:
 			r.Actual, r.Outcome = "not measured", CannotSay
 			s.doubt("%s was not measured", e.Quantity)
+		case e.Quantity == "lost" && e.Op != ">=" && e.met(value) && !e.met(float64(v.Total.LostAtLeast)):
+			r.Actual, r.Outcome = "at least "+e.format(float64(v.Total.LostAtLeast)), Broken
+			broken = true
+			v.Reasons = append(v.Reasons, fmt.Sprintf("expected %s, found %s: more are missing than can lie where nobody read", r.Expectation, r.Actual))
 		case e.met(value):
 			if len(s.doubts) > 0 && !all[e.Quantity].duration {
 				r.Outcome = CannotSay

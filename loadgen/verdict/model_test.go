@@ -166,6 +166,14 @@ type dstRecord struct {
 	intact bool          // as it was sent
 	cut    bool
 	told   bool // some stored state has it
+	is     *readAs
+}
+
+// readAs is what the consumer makes of a record.
+type readAs struct {
+	key      ledger.Stream
+	sequence uint64
+	ok       bool
 }
 
 type epochStart struct {
@@ -238,7 +246,7 @@ type world struct {
 	writers   int
 	aud       *auditor
 	drained   bool // the load has ended: nothing breaks any more
-	patience  int
+	over      bool // and the replicator has come to its end
 	log       func(format string, args ...any)
 	problems  []string
 }
@@ -328,8 +336,8 @@ func (w *world) growDestination(t *topic, n int) {
 // tick lets time pass.
 func (w *world) tick() {
 	w.step++
-	w.now += 1 + w.r.Int64N(100_000)
-	if w.chance(0.01) {
+	w.now += 1 + w.r.Int64N(30_000)
+	if w.chance(0.004) {
 		w.now += w.r.Int64N(4_000_000)
 	}
 }
@@ -337,6 +345,9 @@ func (w *world) tick() {
 // act lets one of the parts, drawn at random, do something.
 func (w *world) act() {
 	w.tick()
+	if w.over {
+		return
+	}
 	for _, t := range w.topics {
 		if t.growAt > 0 && w.step >= t.growAt {
 			t.growAt = 0
@@ -684,7 +695,10 @@ type stream struct {
 	sends    map[uint64]*send
 	inFlight []*send
 	unacked  []*sourceRecord // appended, the acknowledgement is on its way
-	stored   struct{ reserved, next uint64 }
+	stored   struct {
+		reserved, next uint64
+		version        int
+	}
 }
 
 // life is one life of a producer.
@@ -872,7 +886,7 @@ func (l *life) store(w *world) {
 	}
 	l.data, l.stored = data, *l.sent
 	for _, s := range l.streams {
-		s.stored.reserved, s.stored.next = s.st.Reserved, s.st.Next
+		s.stored.reserved, s.stored.next, s.stored.version = s.st.Reserved, s.st.Next, l.version
 	}
 }
 
@@ -1061,8 +1075,10 @@ func (c *consumer) store(w *world, at place, s *partitionState) {
 	s.has.updated = w.now
 	e := &entry{key: entryKey{at, s.id, c.writer}, data: data, has: s.has.clone()}
 	w.ledger[e.key] = e
-	for _, x := range s.has.read {
-		x.told = true
+	for _, read := range [][]*dstRecord{s.has.read, s.has.gone} {
+		for _, x := range read {
+			x.told = true
+		}
 	}
 	if w.chance(w.c.checkpoint) {
 		s.checkpoints = append(s.checkpoints, *e)
@@ -1097,6 +1113,9 @@ func (w *world) best(entries []*entry) (*entry, *ledger.Received) {
 		}
 	}
 	for _, e := range entries {
+		if best == nil {
+			break
+		}
 		if e.has.generation > best.has.generation || e.has.generation == best.has.generation && e.has.next > best.has.next {
 			w.problem("of %v the state up to %d of generation %d was preferred to that up to %d of %d",
 				e.key.place, best.has.next, best.has.generation, e.has.next, e.has.generation)

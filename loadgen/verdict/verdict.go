@@ -36,20 +36,24 @@ type Input struct {
 	// Dead names runs that are not closed and whose ledger is stale.
 	Dead map[uint64]bool
 	// Received is one state for each destination partition of the topics as they
-	// are now. Former are states of topic ids that exist no more.
+	// are now, and of the log as it is now: its last record's leader epoch did not
+	// end below its Next. Former are all others: of topic ids that exist no more,
+	// of logs that were truncated since, and those that were superseded.
 	Received []*ledger.Received
 	Former   []*ledger.Received
 	// Destination is how far each destination partition reached when it was last
-	// asked, before Received was read.
+	// asked, before Received was read. A partition that does not exist there is
+	// given as empty: Bounds{}.
 	Destination map[TopicPartition]Bounds
 	Source      map[TopicPartition]*SourceLog
 	// Samples tie sequences to source offsets, in rising order.
 	Samples map[ledger.Stream][]ledger.Sample
 	// LookedUp is what was found when suspects were looked up in the source log
-	// while the test ran, before retention could take them.
+	// while the test ran, before retention could take them: acknowledged sequences
+	// that had not arrived although a higher one of the stream had.
 	LookedUp map[ledger.Stream]*Lookup
-	// Noticed says when the auditor first knew that a later record of the stream
-	// had arrived.
+	// Noticed says when it was first known how far a stream had come, whether
+	// anything was missing then or not.
 	Noticed map[ledger.Stream][]Notice
 	// ClockBound is by how much, in microseconds, the clocks of producers and
 	// consumers may differ.
@@ -81,16 +85,22 @@ type SourceLog struct {
 	Bounds
 	// Starts tells how the log start moved, in order of time.
 	Starts []LogStart
+	// Cut is the lowest offset to which the log was seen to be truncated; nil:
+	// never. Offsets from there on were given out more than once.
+	Cut *int64
 	// Scan is what was read of the log; nil if nothing was.
 	Scan *Scan
 }
 
 // LogStart is one sample of a log's start: it was at Offset at time At, and
-// still at or below the sample before this one at time After.
+// still at or below the sample before this one at time After. Of the first
+// sample nothing is known but At.
 type LogStart struct{ After, At, Offset int64 }
 
-// Notice says that the sequences below Below had been overtaken at time At,
-// and had not been at time After.
+// Notice says that the sequence Below had arrived at time At: all below it were
+// overtaken, if they had not arrived. At time After no sequence above the Below
+// of the notice before had arrived; to know that, all that lay at the
+// destination at that time must have been read. math.MinInt64: not known.
 type Notice struct {
 	Below     uint64
 	After, At int64
@@ -101,7 +111,7 @@ type Notice struct {
 type Lookup struct{ Present, Absent intervals.Set }
 
 // Scan is the result of reading every record in [From, To) of a source
-// partition.
+// partition. As long as To is below the log's end nothing is concluded from it.
 type Scan struct {
 	From, To int64
 	Streams  map[ledger.Stream]*Scanned
@@ -114,8 +124,8 @@ type Scanned struct {
 	// Passed are those found that have not arrived, while a later record of the
 	// partition has. Tail are those with nothing later arrived.
 	Passed, Tail intervals.Set
-	// Offsets are those of the first records of Passed and Tail.
-	Offsets []ledger.Sample
+	// PassedAt and TailAt are the places of the first records of each.
+	PassedAt, TailAt []ledger.Sample
 }
 
 // NewScan starts a scan at offset from.
@@ -135,8 +145,8 @@ func (s *Scan) Observe(stream ledger.Stream, sequence uint64, offset, intended i
 	st.Present.Add(sequence)
 	if !arrived {
 		st.Tail.Add(sequence)
-		if len(st.Offsets) < maxRanges {
-			st.Offsets = append(st.Offsets, ledger.Sample{Sequence: sequence, Offset: offset, Intended: intended})
+		if len(st.TailAt) < maxRanges {
+			st.TailAt = append(st.TailAt, ledger.Sample{Sequence: sequence, Offset: offset, Intended: intended})
 		}
 		return
 	}
@@ -144,7 +154,8 @@ func (s *Scan) Observe(stream ledger.Stream, sequence uint64, offset, intended i
 	for _, other := range s.Streams {
 		if !other.Tail.Empty() {
 			other.Passed.Union(&other.Tail)
-			other.Tail = intervals.Set{}
+			other.PassedAt = append(other.PassedAt, other.TailAt[:min(len(other.TailAt), maxRanges-len(other.PassedAt))]...)
+			other.Tail, other.TailAt = intervals.Set{}, nil
 		}
 	}
 }
@@ -154,7 +165,7 @@ func (s *Scan) Observe(stream ledger.Stream, sequence uint64, offset, intended i
 func (s *Scan) Reach(offset int64) { s.To = max(s.To, offset) }
 
 // Seen returns for each stream the sequences that the destination holds, over
-// all its partitions. Scans use it to tell what has arrived.
+// all its partitions.
 func Seen(received []*ledger.Received) map[ledger.Stream]*intervals.Set {
 	out := map[ledger.Stream]*intervals.Set{}
 	for _, r := range received {
@@ -163,6 +174,139 @@ func Seen(received []*ledger.Received) map[ledger.Stream]*intervals.Set {
 		}
 	}
 	return out
+}
+
+// once returns what was read at the destination and then rolled back, or was
+// part of a state that is not used any more.
+func once(in *Input) map[ledger.Stream]*intervals.Set {
+	out := Seen(in.Former)
+	for _, states := range [][]*ledger.Received{in.Received, in.Former} {
+		for _, r := range states {
+			for _, g := range r.Gone {
+				add(out, g.Stream, &g.Seen)
+			}
+		}
+	}
+	return out
+}
+
+// Arrived returns for each stream the sequences that the destination holds or
+// once held. Scans use it to tell what has arrived.
+func Arrived(in *Input) map[ledger.Stream]*intervals.Set {
+	out := Seen(in.Received)
+	for key, seen := range once(in) {
+		add(out, key, seen)
+	}
+	return out
+}
+
+// ScanFrom returns the source partitions whose log must be read, each from the
+// returned offset to its end, for the final verdict to be complete. When that
+// is done and the scans are part of the input, it returns those that must be
+// read again from further back, since a log that was truncated put records
+// where they were not expected.
+func ScanFrom(in *Input) map[TopicPartition]int64 {
+	out := map[TopicPartition]int64{}
+	seen := Seen(in.Received)
+	for _, sent := range in.Sent {
+		for _, st := range sent.Streams {
+			rest, _ := reserve(sent, st)
+			for _, f := range st.Failed {
+				rest = rest.Minus(f)
+			}
+			if have := seen[st.Stream]; have != nil {
+				rest = rest.Minus(have)
+			}
+			tp := TopicPartition{st.Stream.Topic, st.Stream.Partition}
+			source := in.Source[tp]
+			if source == nil {
+				source = &SourceLog{}
+			}
+			scanned := source.scanned(st.Stream)
+			if scanned != nil {
+				rest = rest.Minus(&scanned.Present)
+			}
+			first := rest.Ranges(1)
+			if len(first) == 0 {
+				continue
+			}
+			from := source.Start
+			switch {
+			case scanned == nil:
+				// From the last place known, so that it is seen whether that still holds.
+				from = st.Base
+				if lower, ok := sampleBelow(in.Samples[st.Stream], first[0].From); ok && sent.Ordered {
+					from = lower.Offset
+				}
+				if source.Cut != nil {
+					from = min(from, *source.Cut)
+				}
+				from = max(from, source.Start)
+			case source.Scan.From <= source.Start || covers(sent, st, in.Samples[st.Stream], source, first[0].From):
+				continue
+			}
+			if old, ok := out[tp]; !ok || from < old {
+				out[tp] = from
+			}
+		}
+	}
+	return out
+}
+
+// reserve returns the sequences that the stream may have used, the control left
+// out, and the control.
+func reserve(sent *ledger.Sent, st *ledger.SentStream) (all, control intervals.Set) {
+	all.AddRange(0, st.Reserved)
+	if sent.Closed {
+		all = all.Below(st.Next)
+	}
+	if st.Control != nil {
+		control.Add(*st.Control)
+		all = all.Minus(&control)
+	}
+	return all, control
+}
+
+// scanned returns what a complete scan found of the stream; nil if there was no
+// such scan.
+func (l *SourceLog) scanned(key ledger.Stream) *Scanned {
+	if l == nil || l.Scan == nil || l.Scan.To < l.End {
+		return nil
+	}
+	if found := l.Scan.Streams[key]; found != nil {
+		return found
+	}
+	return &Scanned{}
+}
+
+// covers reports whether the scan has read every place at which the sequence,
+// or a higher one, can be or can have been, so that it is not and was not there
+// if it was not found.
+func covers(sent *ledger.Sent, st *ledger.SentStream, samples []ledger.Sample, source *SourceLog, sequence uint64) bool {
+	found := source.scanned(st.Stream)
+	if found == nil {
+		return false
+	}
+	cut := int64(math.MaxInt64)
+	if source.Cut != nil {
+		cut = *source.Cut
+	}
+	if min(st.Base, cut) >= source.Scan.From {
+		return true
+	}
+	if !sent.Ordered {
+		return false // retries may have put it anywhere after the stream's begin
+	}
+	// It lies behind each lower one that is there, whatever happened to the log.
+	if first := found.Present.Ranges(1); len(first) > 0 && first[0].From < sequence {
+		return true
+	}
+	for _, x := range samples {
+		if x.Sequence < sequence && x.Offset == source.Scan.From-1 && x.Offset < cut {
+			return true
+		}
+	}
+	return false
 }
 
 func add(m map[ledger.Stream]*intervals.Set, key ledger.Stream, seen *intervals.Set) {
@@ -184,8 +328,17 @@ type state struct {
 	known    map[ledger.Stream]bool
 	parts    map[TopicPartition]*Partition
 	received map[TopicPartition]*ledger.Received
+	sent     map[uint64]*ledger.Sent // by run
+	unread   map[string][]unread     // by topic
 	doubts   []string
 	madeUp   uint64 // phantoms of runs whose ledger is known
+}
+
+// unread is a part of a destination partition that nobody read.
+type unread struct {
+	why     string
+	offsets uint64
+	before  int64 // all of it was written before this time; 0: not known
 }
 
 // Compute returns the verdict on the evidence.
@@ -194,13 +347,19 @@ func Compute(in *Input) Verdict {
 		in:       in,
 		out:      Verdict{Test: in.Test, Final: in.Final, At: in.Now},
 		seen:     Seen(in.Received),
-		gone:     map[ledger.Stream]*intervals.Set{},
+		gone:     once(in),
 		arrivals: map[ledger.Stream]uint64{},
 		known:    map[ledger.Stream]bool{},
 		parts:    map[TopicPartition]*Partition{},
 		received: map[TopicPartition]*ledger.Received{},
+		sent:     map[uint64]*ledger.Sent{},
+		unread:   map[string][]unread{},
+	}
+	for _, sent := range in.Sent {
+		s.sent[sent.Run] = sent
 	}
 	s.arrived()
+	s.findUnread()
 	for _, sent := range slices.SortedFunc(slices.Values(in.Sent), func(a, b *ledger.Sent) int {
 		return cmp.Or(cmp.Compare(a.Producer, b.Producer), cmp.Compare(a.Started, b.Started), cmp.Compare(a.Run, b.Run))
 	}) {
@@ -255,19 +414,70 @@ func (s *state) arrived() {
 		for _, st := range r.Streams {
 			s.arrivals[st.Stream] += st.Arrivals
 		}
-		for _, g := range r.Gone {
-			add(s.gone, g.Stream, &g.Seen)
-		}
 		s.evidence(r)
 	}
-	for _, r := range s.in.Former {
-		for _, st := range r.Streams {
-			add(s.gone, st.Stream, &st.Seen)
-		}
-		for _, g := range r.Gone {
-			add(s.gone, g.Stream, &g.Seen)
+}
+
+// findUnread notes what nobody read at the destination.
+func (s *state) findUnread() {
+	parts := map[TopicPartition]bool{}
+	for at := range s.received {
+		parts[at] = true
+	}
+	for at := range s.in.Destination {
+		parts[at] = true
+	}
+	for _, sent := range s.in.Sent {
+		for _, st := range sent.Streams {
+			parts[TopicPartition{st.Stream.Topic, st.Stream.Partition}] = true
 		}
 	}
+	for _, at := range slices.SortedFunc(maps.Keys(parts), func(a, b TopicPartition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	}) {
+		note := func(offsets uint64, before int64, format string, args ...any) {
+			why := fmt.Sprintf(format, args...) + fmt.Sprintf(" partition %d of %s at the destination", at.Partition, at.Topic)
+			s.unread[at.Topic] = append(s.unread[at.Topic], unread{why, offsets, before})
+		}
+		r := s.received[at]
+		bounds, known := s.in.Destination[at]
+		switch {
+		case r == nil && known && bounds.End > 0:
+			note(uint64(bounds.End), 0, "nothing has read")
+		case r == nil && !known:
+			note(math.MaxInt64, 0, "nothing is known of")
+		case r == nil: // empty, or not there at all
+		case !known:
+			note(math.MaxInt64, 0, "it is not known how far to read")
+		case r.Next < bounds.End:
+			note(uint64(bounds.End-r.Next), 0, "up to offset %d of %d was read of", r.Next, bounds.End)
+		}
+		if r == nil {
+			continue
+		}
+		began := r.Unobserved.Below(uint64(max(r.Start, 0)))
+		gaps := r.Unobserved.Minus(&began)
+		if !began.Empty() {
+			note(began.Len(), r.Started, "offsets %v were removed before anyone read", began.Ranges(4))
+		}
+		if !gaps.Empty() {
+			note(gaps.Len(), 0, "offsets %v were removed before anyone read them in", gaps.Ranges(4))
+		}
+	}
+}
+
+// unreadable says what of the topic at the destination may hold records of the
+// producer that nobody read; empty if nothing does. Which partition does not
+// matter: the replicator may have put a record on any.
+func (s *state) unreadable(sent *ledger.Sent, topic string) string {
+	for _, u := range s.unread[topic] {
+		// What was there before the consumer began cannot be of a producer that
+		// began later.
+		if u.before == 0 || sent.Started <= u.before+s.in.ClockBound {
+			return u.why
+		}
+	}
+	return ""
 }
 
 // evidence turns a partition's examples into findings.
@@ -331,14 +541,15 @@ func (s *state) producer(sent *ledger.Sent) {
 func (s *state) stream(sent *ledger.Sent, st *ledger.SentStream, running bool) Counts {
 	key := st.Stream
 	s.known[key] = true
+	all, control := reserve(sent, st)
+	if !control.Empty() {
+		s.out.Control.Planted++
+	}
+	all.Union(&control)
 	end := st.Reserved
 	if sent.Closed {
 		end = st.Next
-		if st.Control != nil {
-			end = max(end, *st.Control+1) // planned, and not reached before the producer stopped
-		}
 	}
-	all := intervals.Of(intervals.Range{To: end})
 	seen := s.seen[key]
 	if seen == nil {
 		seen = &intervals.Set{}
@@ -352,14 +563,7 @@ func (s *state) stream(sent *ledger.Sent, st *ledger.SentStream, running bool) C
 		once = g.Intersect(&all)
 	}
 	source := s.in.Source[TopicPartition{key.Topic, key.Partition}]
-	var scan *Scan
-	var scanned *Scanned
-	if source != nil && source.Scan != nil {
-		scan = source.Scan
-		if scanned = scan.Streams[key]; scanned == nil {
-			scanned = &Scanned{}
-		}
-	}
+	scanned := source.scanned(key)
 
 	// What the source holds or held: acknowledged, or found there, or seen at the
 	// destination.
@@ -375,18 +579,18 @@ func (s *state) stream(sent *ledger.Sent, st *ledger.SentStream, running bool) C
 		present := found.Present.Intersect(&all)
 		expected.Union(&present)
 	}
-	control := intervals.Set{}
-	if st.Control != nil {
-		control.Add(*st.Control)
-		s.out.Control.Planted++
-	}
 	expected.Union(&control)
 
 	// What is neither known to be there nor known to have failed, and what of it
 	// the source log proves absent.
 	unknown := all.Minus(&expected)
 	unknown = unknown.Minus(&failed)
-	absent := s.absent(sent, st, &unknown, scan)
+	var absent intervals.Set
+	for r := range unknown.All() {
+		if !running && covers(sent, st, s.in.Samples[key], source, r.From) {
+			absent.AddRange(r.From, r.To)
+		}
+	}
 	indeterminate := unknown.Minus(&absent)
 
 	missing := expected.Minus(seen)
@@ -420,12 +624,15 @@ func (s *state) stream(sent *ledger.Sent, st *ledger.SentStream, running bool) C
 	}
 
 	// The rest is about what is missing at the destination.
+	reached := inReserve.Clone() // phantoms do not count
+	reached.Union(&once)
+	highest, _ := reached.Max()
+	skipped := missing.Below(highest)
 	switch {
 	case !s.in.Final:
-		skipped := missing.Below(s.overtaken(key))
 		c.Pending, c.Skipped = missing.Len(), skipped.Len()
 	case !missing.Empty():
-		s.missing(sent, st, &missing, &once, source, scanned, &c)
+		s.missing(sent, st, &missing, &skipped, &once, source, &c)
 	}
 	if first := missing.Ranges(1); len(first) > 0 {
 		part.RPORecords += missing.Len()
@@ -434,15 +641,6 @@ func (s *state) stream(sent *ledger.Sent, st *ledger.SentStream, running bool) C
 	part.Streams = append(part.Streams, Stream{Producer: sent.Producer, Run: runName(sent.Run), Epoch: key.Epoch, Reserved: end, Counts: c})
 	sum(&part.Counts, &c)
 	return c
-}
-
-// overtaken is the highest sequence of the stream that has arrived.
-func (s *state) overtaken(key ledger.Stream) uint64 {
-	if seen := s.seen[key]; seen != nil {
-		highest, _ := seen.Max()
-		return highest
-	}
-	return 0
 }
 
 // age is how long ago, in seconds, the given sequence was intended: at most,
@@ -486,9 +684,9 @@ func LowestOffset(sent *ledger.Sent, st *ledger.SentStream, samples []ledger.Sam
 }
 
 // highestOffset is the largest source offset at which the sequence can be.
-func (s *state) highestOffset(sent *ledger.Sent, st *ledger.SentStream, sequence uint64) int64 {
-	if sent.Ordered {
-		samples := s.in.Samples[st.Stream]
+func (s *state) highestOffset(key ledger.Stream, sequence uint64) int64 {
+	if sent := s.sent[key.Run]; sent != nil && sent.Ordered {
+		samples := s.in.Samples[key]
 		i, _ := slices.BinarySearchFunc(samples, sequence, func(x ledger.Sample, n uint64) int { return cmp.Compare(x.Sequence, n) })
 		if i < len(samples) {
 			return samples[i].Offset
@@ -497,34 +695,15 @@ func (s *state) highestOffset(sent *ledger.Sent, st *ledger.SentStream, sequence
 	return math.MaxInt64
 }
 
-// absent returns what of the unknown sequences a complete reading of the
-// source log did not find.
-func (s *state) absent(sent *ledger.Sent, st *ledger.SentStream, unknown *intervals.Set, scan *Scan) intervals.Set {
-	var out intervals.Set
-	if scan == nil {
-		return out
-	}
-	for r := range unknown.All() {
-		// Offsets rise with sequences, so the first of a range speaks for all of it.
-		// Where the range straddles the scan's begin, part of it may still be
-		// provable.
-		if LowestOffset(sent, st, s.in.Samples[st.Stream], r.From) >= scan.From {
-			out.AddRange(r.From, r.To)
-			continue
-		}
-		for _, sample := range s.in.Samples[st.Stream] {
-			if sent.Ordered && sample.Sequence >= r.From && sample.Sequence < r.To && sample.Offset+1 >= scan.From {
-				out.AddRange(sample.Sequence+1, r.To)
-				break
-			}
-		}
-	}
-	return out
-}
-
-// missing sorts what did not arrive by what became of it.
-func (s *state) missing(sent *ledger.Sent, st *ledger.SentStream, missing, once *intervals.Set, source *SourceLog, scanned *Scanned, c *Counts) {
+// missing sorts what did not arrive by what became of it; skipped is what of it
+// a higher sequence of the stream has overtaken.
+func (s *state) missing(sent *ledger.Sent, st *ledger.SentStream, missing, skipped, once *intervals.Set, source *SourceLog, c *Counts) {
 	key := st.Stream
+	if why := s.unreadable(sent, key.Topic); why != "" {
+		c.Unobserved = missing.Len()
+		s.find(sent, key, Finding{Word: "unobserved", Attribution: ByTester, Evidence: why}, missing, nil)
+		return
+	}
 	gone := missing.Intersect(once)
 	c.DestinationLost = gone.Len()
 	s.find(sent, key, Finding{Word: "destination-lost", Attribution: ByDestination,
@@ -533,58 +712,50 @@ func (s *state) missing(sent *ledger.Sent, st *ledger.SentStream, missing, once 
 	if rest.Empty() {
 		return
 	}
-	if why := s.unreadable(sent, key); why != "" {
-		c.Unobserved = rest.Len()
-		s.find(sent, key, Finding{Word: "unobserved", Attribution: ByTester, Evidence: why}, &rest, nil)
-		s.doubt("%d records of %s/%d may have arrived unseen: %s", rest.Len(), key.Topic, key.Partition, why)
-		return
+	scanned := source.scanned(key)
+	var tail, passed intervals.Set
+	if scanned != nil {
+		tail = rest.Intersect(&scanned.Tail)
+		s.find(sent, key, Finding{Word: "undelivered", Attribution: ByReplicator,
+			Evidence: "still in the source log, and nothing after it has arrived"}, &tail, scanned.TailAt)
+	} else {
+		tail = rest.Minus(skipped)
+		s.find(sent, key, Finding{Word: "undelivered", Attribution: ByUnknown, Evidence: notReadBack}, &tail, nil)
 	}
-	if scanned == nil {
-		lost := rest.Below(s.overtaken(key))
-		tail := rest.Minus(&lost)
-		c.Lost, c.Undelivered = lost.Len(), tail.Len()
-		const why = "the source log could not be read back, so whose fault it is stays open"
-		s.find(sent, key, Finding{Word: "lost", Attribution: ByUnknown, Evidence: why}, &lost, nil)
-		s.find(sent, key, Finding{Word: "undelivered", Attribution: ByUnknown, Evidence: why}, &tail, nil)
-		return
-	}
-	tail := rest.Intersect(&scanned.Tail)
-	c.Undelivered = tail.Len()
-	s.find(sent, key, Finding{Word: "undelivered", Attribution: ByReplicator,
-		Evidence: "still in the source log, and nothing after it has arrived"}, &tail, scanned.Offsets)
 	lost := rest.Minus(&tail)
-	c.Lost = lost.Len()
-
-	passed := lost.Intersect(&scanned.Passed)
-	s.find(sent, key, Finding{Word: "lost", Attribution: ByReplicator,
-		Evidence: "still in the source log, while later records of the partition have arrived"}, &passed, scanned.Offsets)
-	// Those that the source no longer holds.
-	rest = lost.Minus(&passed)
-	looked := s.in.LookedUp[key]
-	if looked == nil {
-		looked = &Lookup{}
+	c.Undelivered, c.Lost = tail.Len(), lost.Len()
+	if scanned != nil {
+		passed = lost.Intersect(&scanned.Present)
+		s.find(sent, key, Finding{Word: "lost", Attribution: ByReplicator,
+			Evidence: "still in the source log, while later records of the partition have arrived"}, &passed, scanned.PassedAt)
 	}
-	never := rest.Intersect(&looked.Absent)
-	s.find(sent, key, Finding{Word: "lost", Attribution: BySource,
-		Evidence: "acknowledged, but not in the source log when it was looked up"}, &never, nil)
-	rest = rest.Minus(&never)
+
+	// Those that the source no longer holds, or that nobody looked for.
+	rest = lost.Minus(&passed)
+	if looked := s.in.LookedUp[key]; looked != nil {
+		never := rest.Intersect(&looked.Absent)
+		s.find(sent, key, Finding{Word: "lost", Attribution: BySource,
+			Evidence: "acknowledged, but not in the source log when it was looked up"}, &never, nil)
+		rest = rest.Minus(&never)
+		if sent.Ordered {
+			found := rest.Intersect(&looked.Present)
+			s.find(sent, key, Finding{Word: "lost", Attribution: ByReplicator,
+				Evidence: "it was looked up and found in the source log after a later record had arrived"}, &found, nil)
+			rest = rest.Minus(&found)
+		}
+	}
 	by := map[Attribution]*intervals.Set{}
 	why := map[Attribution]string{}
-	found := rest.Intersect(&looked.Present)
-	unfound := rest.Minus(&found)
-	for _, set := range []*intervals.Set{&found, &unfound} {
-		for r := range set.All() {
-			for r.From < r.To {
-				// A piece between two samples shares its bounds, so it is judged as one.
-				to := s.nextSample(key, r.From, r.To)
-				who, evidence := s.attribute(sent, st, source, set == &found, r.From, to)
-				if by[who] == nil {
-					by[who] = &intervals.Set{}
-					why[who] = evidence
-				}
-				by[who].AddRange(r.From, to)
-				r.From = to
+	for r := range rest.All() {
+		for r.From < r.To {
+			to := s.piece(key, r.From, r.To)
+			who, evidence := s.attribute(sent, st, source, r.From, to)
+			if by[who] == nil {
+				by[who] = &intervals.Set{}
+				why[who] = evidence
 			}
+			by[who].AddRange(r.From, to)
+			r.From = to
 		}
 	}
 	for _, who := range slices.Sorted(maps.Keys(by)) {
@@ -592,86 +763,76 @@ func (s *state) missing(sent *ledger.Sent, st *ledger.SentStream, missing, once 
 	}
 }
 
-// nextSample returns the end of the piece of [from, to) that begins at from
-// and has no sample inside: a sample's own sequence is a piece of its own.
-func (s *state) nextSample(key ledger.Stream, from, to uint64) uint64 {
+const notReadBack = "the source log could not be read back, so whose fault it is stays open"
+
+// piece returns the end of the part of [from, to) that begins at from and of
+// which the same is known: no sample and no notice divides it.
+func (s *state) piece(key ledger.Stream, from, to uint64) uint64 {
 	for _, x := range s.in.Samples[key] {
 		if x.Sequence == from {
 			return from + 1
 		}
 		if x.Sequence > from {
-			return min(to, x.Sequence)
+			to = min(to, x.Sequence)
+			break
+		}
+	}
+	for _, n := range s.in.Noticed[key] {
+		if n.Below > from {
+			return min(to, n.Below)
 		}
 	}
 	return to
 }
 
 // attribute says who lost the acknowledged sequences [from, to), which the
-// source no longer holds; found says that they were looked up and found there.
-func (s *state) attribute(sent *ledger.Sent, st *ledger.SentStream, source *SourceLog, found bool, from, to uint64) (Attribution, string) {
-	lowest := LowestOffset(sent, st, s.in.Samples[st.Stream], from)
-	if lowest >= source.Scan.From {
+// source no longer holds.
+func (s *state) attribute(sent *ledger.Sent, st *ledger.SentStream, source *SourceLog, from, to uint64) (Attribution, string) {
+	if source.scanned(st.Stream) == nil {
+		return ByUnknown, notReadBack
+	}
+	if covers(sent, st, s.in.Samples[st.Stream], source, from) {
 		return BySource, fmt.Sprintf("acknowledged, but not in the source log, which was read from offset %d on", source.Scan.From)
 	}
-	highest := s.highestOffset(sent, st, to-1)
-	// When retention took them: not before the log start first passed the lowest
-	// offset they can be at, at the latest when it had passed the highest.
-	takenAfter, takenBy := int64(math.MinInt64), int64(math.MaxInt64)
+	lowest := LowestOffset(sent, st, s.in.Samples[st.Stream], from)
+	highest := s.highestOffset(st.Stream, to-1)
+	if source.Cut != nil && highest >= *source.Cut {
+		return ByUnknown, fmt.Sprintf("the source's log was truncated at offset %d, and its retention has removed what could tell who lost it", *source.Cut)
+	}
 	for _, start := range source.Starts {
-		if start.Offset > lowest && takenAfter == math.MinInt64 {
-			takenAfter = start.After
+		if start.Offset <= highest {
+			continue
 		}
-		if start.Offset > highest {
-			takenBy = start.At
-			break
+		// By now retention had taken all of them.
+		if start.At <= s.overtakenAfter(sent, st.Stream, lowest, from) {
+			return ByRetention, "the source's retention removed it before the replicator went past it"
 		}
+		break
 	}
-	overtakenAfter, overtakenBy := int64(math.MaxInt64), int64(math.MaxInt64)
-	for _, n := range s.in.Noticed[st.Stream] {
-		if n.Below > from && overtakenBy == math.MaxInt64 {
-			overtakenBy = n.At
-		}
-		if n.Below >= to {
-			overtakenAfter = n.After
-			break
-		}
-	}
-	switch {
-	case takenBy <= overtakenAfter && takenBy != math.MaxInt64:
-		return ByRetention, "the source's retention removed it before the replicator went past it"
-	case takenAfter >= overtakenBy && found:
-		return ByReplicator, "it was looked up and found in the source log, and later records had arrived before the source's retention removed it"
-	default:
-		return ByUnknown, "the source no longer holds it, and whether retention or the replicator was first was not seen"
-	}
+	return ByUnknown, "the source no longer holds it, and whether retention or the replicator was first was not seen"
 }
 
-// unreadable says why the destination partition of the stream was not read
-// completely; empty if it was.
-func (s *state) unreadable(sent *ledger.Sent, key ledger.Stream) string {
-	at := TopicPartition{key.Topic, key.Partition}
-	r := s.received[at]
-	if r == nil {
-		return fmt.Sprintf("nothing has read partition %d of %s at the destination", key.Partition, key.Topic)
+// overtakenAfter returns a time at which nothing that lies behind the sequence
+// in the source log had arrived; lowest is where the sequence lies, at least.
+func (s *state) overtakenAfter(sent *ledger.Sent, stream ledger.Stream, lowest int64, sequence uint64) int64 {
+	after := int64(math.MaxInt64)
+	for key, notices := range s.in.Noticed {
+		if key.Topic != stream.Topic || key.Partition != stream.Partition {
+			continue
+		}
+		for _, n := range notices {
+			if key == stream && sent.Ordered {
+				if n.Below <= sequence {
+					continue
+				}
+			} else if s.highestOffset(key, n.Below) <= lowest {
+				continue
+			}
+			after = min(after, n.After)
+			break
+		}
 	}
-	bounds, ok := s.in.Destination[at]
-	if !ok {
-		return fmt.Sprintf("the end of partition %d of %s at the destination is not known", key.Partition, key.Topic)
-	}
-	if r.Next < bounds.End {
-		return fmt.Sprintf("partition %d of %s was read up to offset %d of %d", key.Partition, key.Topic, r.Next, bounds.End)
-	}
-	gaps := r.Unobserved.Clone()
-	if sent.Started > r.Started+s.in.ClockBound {
-		// What was there before the consumer began cannot be of this producer, which
-		// began later.
-		before := intervals.Of(intervals.Range{To: uint64(max(r.Start, 0))})
-		gaps = gaps.Minus(&before)
-	}
-	if !gaps.Empty() {
-		return fmt.Sprintf("offsets %v of partition %d of %s were removed before they were read", gaps.Ranges(4), key.Partition, key.Topic)
-	}
-	return ""
+	return after
 }
 
 // find adds a finding if the set holds anything.
@@ -703,7 +864,11 @@ func (s *state) unknownRuns() {
 		c := Counts{Received: seen.Len(), Arrivals: s.arrivals[key], Phantom: seen.Len()}
 		c.Duplicates = c.Arrivals - c.Received
 		sum(&s.part(key.Topic, key.Partition).Counts, &c)
-		s.find(nil, key, Finding{Word: "phantom", Evidence: "no ledger has reserved anything for this stream"}, seen, nil)
+		s.find(s.sent[key.Run], key, Finding{Word: "phantom", Evidence: "no ledger has reserved anything for this stream"}, seen, nil)
+		if s.sent[key.Run] != nil {
+			s.madeUp += c.Phantom // a ledger names all streams of its run
+			continue
+		}
 		s.doubt("%d records arrived of run %s, for which there is no ledger: it was lost, or they were made up", seen.Len(), runName(key.Run))
 	}
 }
@@ -729,9 +894,14 @@ func (s *state) assemble() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(topics)) {
 		t := topics[name]
-		// An unidentifiable record may be one of those that are missing.
-		broken := t.Counts.Corrupt + t.Counts.Malformed
-		t.Counts.LostAtLeast = t.Counts.Lost - min(t.Counts.Lost, broken)
+		// Each record that cannot be identified, and each offset that nobody read,
+		// may be one of those that are missing.
+		var hidden uint64
+		for _, u := range s.unread[name] {
+			hidden = min(hidden+u.offsets, math.MaxInt64)
+		}
+		missing := t.Counts.Lost + t.Counts.Unobserved - min(t.Counts.Unobserved, hidden)
+		t.Counts.LostAtLeast = missing - min(missing, t.Counts.Corrupt+t.Counts.Malformed)
 		sum(&s.out.Total, &t.Counts)
 		s.out.Topics = append(s.out.Topics, *t)
 	}
@@ -768,6 +938,7 @@ func (s *state) complete() {
 		}
 	}
 	if s.in.Final {
+		s.doubtUnread()
 		if n := s.out.Total.Indeterminate; n > 0 {
 			s.doubt("the outcome of %d records is unknown, and the source log could not be read back", n)
 		}
@@ -788,6 +959,21 @@ func (s *state) complete() {
 	}
 	if !ctl.OK {
 		s.doubt("%s", ctl.Detail)
+	}
+}
+
+// doubtUnread says what nobody read at the destination: it may hold anything.
+func (s *state) doubtUnread() {
+	for _, topic := range slices.Sorted(maps.Keys(s.unread)) {
+		for _, u := range s.unread[topic] {
+			relevant := slices.ContainsFunc(s.in.Sent, func(sent *ledger.Sent) bool {
+				return (u.before == 0 || sent.Started <= u.before+s.in.ClockBound) &&
+					slices.ContainsFunc(sent.Streams, func(st *ledger.SentStream) bool { return st.Stream.Topic == topic })
+			})
+			if relevant {
+				s.doubt("%s: what is there is not known", u.why)
+			}
+		}
 	}
 }
 

@@ -1,0 +1,508 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/audit"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/consume"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/mirror"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/produce"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/topics"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+)
+
+const (
+	// chaosRuns is how many random runs there are, with seeds from 1 on, and
+	// atOnce how many of them go on at the same time: mostly they wait.
+	chaosRuns = 32
+	atOnce    = 6
+	// KMT_CHAOS_SEED runs one seed alone, with the logs of all parts.
+	seedVariable = "KMT_CHAOS_SEED"
+)
+
+// TestVerdictIsExactWhateverHappens lets real producers, consumers and the
+// auditor work on embedded clusters while they are killed, frozen and
+// restarted, brokers fail, partitions are added and the mirror goes wrong, and
+// compares each verdict with the oracle's reading of both raw logs.
+func TestVerdictIsExactWhateverHappens(t *testing.T) {
+	seeds := make(chan uint64, chaosRuns)
+	if one, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64); err == nil {
+		seeds <- one
+	} else {
+		for seed := range uint64(chaosRuns) {
+			seeds <- seed + 1
+		}
+	}
+	runs := len(seeds)
+	close(seeds)
+	var (
+		workers sync.WaitGroup
+		mu      sync.Mutex
+		sum     oracle.Counts
+		unclean int // lives of producers that were killed
+		outcome = map[string]int{}
+	)
+	for range atOnce {
+		workers.Go(func() {
+			for seed := range seeds {
+				t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+					truth, dead := chaos(t, seed)
+					mu.Lock()
+					defer mu.Unlock()
+					add(&sum, &truth.Total)
+					unclean += dead
+					outcome[truth.Outcome]++
+				})
+			}
+		})
+	}
+	workers.Wait()
+	t.Logf("%d runs: %v, %d producers killed; %+v", runs, outcome, unclean, sum)
+	if runs < chaosRuns || t.Failed() {
+		return
+	}
+	// Chance must not have left anything out.
+	for word, n := range map[string]uint64{
+		"lost": sum.Lost, "duplicates": sum.Duplicates, "replays": sum.Replays, "reordered": sum.Reordered, "corrupt": sum.Corrupt,
+		"misplaced": sum.Misplaced, "unsent": sum.Unsent, "killed producers": uint64(unclean),
+		"verdicts that hold": uint64(outcome[string(verdict.Holds)]), "broken verdicts": uint64(outcome[string(verdict.Broken)]),
+	} {
+		if n == 0 {
+			t.Errorf("no %s in any run: the test has lost its point", word)
+		}
+	}
+}
+
+func add(sum, c *oracle.Counts) {
+	sum.Expected += c.Expected
+	sum.Received += c.Received
+	sum.Lost += c.Lost
+	sum.Undelivered += c.Undelivered
+	sum.Unsent += c.Unsent
+	sum.Indeterminate += c.Indeterminate
+	sum.Duplicates += c.Duplicates
+	sum.Replays += c.Replays
+	sum.Reordered += c.Reordered
+	sum.Corrupt += c.Corrupt
+	sum.Malformed += c.Malformed
+	sum.Misplaced += c.Misplaced
+	sum.Shed += c.Shed
+}
+
+// scene is one run.
+type scene struct {
+	t                   *testing.T
+	log                 *slog.Logger
+	source, destination *cluster
+	partitions          int
+	producers           int
+	over                chan struct{} // closed when the chaos ends
+}
+
+// chance is a source of decisions of one actor, so that what another decides
+// does not depend on the order in which they are asked.
+type chance struct{ *rand.Rand }
+
+func newChance(seed, actor uint64) chance { return chance{rand.New(rand.NewPCG(seed, actor))} }
+
+func (c chance) one(in float64) bool { return c.Float64() < in }
+
+func (c chance) between(from, to time.Duration) time.Duration {
+	return from + time.Duration(c.Int64N(int64(to-from)))
+}
+
+// patient bounds what must come to pass.
+const patient = 90 * time.Second
+
+// chaos plays one run and returns what is true of it, and how many producers
+// were killed.
+func chaos(t *testing.T, seed uint64) (*oracle.Truth, int) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	dice := newChance(seed, 0)
+	s := &scene{t: t, log: slog.New(slog.DiscardHandler), partitions: 1 + dice.IntN(4), producers: 1 + dice.IntN(2), over: make(chan struct{})}
+	if os.Getenv(seedVariable) != "" {
+		s.log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	for _, c := range []**cluster{&s.source, &s.destination} {
+		var err error
+		if *c, err = newCluster(brokers, kfake.GroupMinSessionTimeout(100*time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		defer (*c).Close()
+	}
+	if err := s.source.CreateTopic(topic, int32(s.partitions), nil); err != nil {
+		t.Fatal(err)
+	}
+	tools, stopTools := context.WithCancel(ctx)
+	var actors, tooling sync.WaitGroup
+	defer tooling.Wait()
+	defer stopTools()
+
+	tooling.Go(func() { s.mirrors(tools, newChance(seed, 1)) })
+	group := ""
+	instances := 1 + dice.IntN(2)
+	if dice.one(0.4) {
+		group = "verifiers"
+	}
+	for i := range instances {
+		tooling.Go(func() { s.consumers(tools, newChance(seed, 10+uint64(i)), group, instances, i) })
+	}
+	dead := make([]int, s.producers)
+	for i := range s.producers {
+		actors.Go(func() { dead[i] = s.lives(ctx, newChance(seed, 20+uint64(i)), i) })
+	}
+	actors.Go(func() { s.trouble(ctx, newChance(seed, 2)) })
+
+	// The auditor may come late, when much of what happened is in ledgers only.
+	late := dice.one(0.3)
+	if late {
+		actors.Wait()
+	}
+	auditor := s.auditor(ctx)
+	type result struct {
+		doc *verdict.Document
+		err error
+	}
+	audited := make(chan result, 1)
+	go func() {
+		doc, err := auditor.Run(ctx)
+		audited <- result{doc, err}
+	}()
+	actors.Wait()
+	close(s.over)
+	s.awaitMirror(ctx)
+	auditor.Drain()
+	r := <-audited
+	if r.err != nil {
+		t.Fatalf("no verdict: %v", r.err)
+	}
+
+	truth, differences := compare(ctx, t, r.doc, s.source.options(), s.destination.options(), []string{topic}, s.producers)
+	for _, d := range differences {
+		t.Error(d)
+	}
+	if truth.Outcome == string(verdict.CannotSay) {
+		t.Errorf("nothing was hidden, and yet even the oracle cannot say: %v", truth.Doubts)
+	}
+	killed := 0
+	for _, n := range dead {
+		killed += n
+	}
+	t.Logf("%s: %d producers, %d partitions, expected %d, received %d, lost %d, duplicates %d, reordered %d, corrupt %d, misplaced %d, unsent %d",
+		truth.Outcome, s.producers, s.partitions, truth.Total.Expected, truth.Total.Received, truth.Total.Lost, truth.Total.Duplicates,
+		truth.Total.Reordered, truth.Total.Corrupt, truth.Total.Misplaced, truth.Total.Unsent)
+	return truth, killed
+}
+
+// process is a program on a machine.
+type process struct {
+	*machine
+	stop func() // asks it to end, and waits
+	done chan struct{}
+}
+
+// start runs a program whose every connection goes through a machine of its
+// own. When the machine dies the program is told to end too, since nobody hears
+// it any more.
+func (s *scene) start(ctx context.Context, name string, run func(ctx context.Context, machine kgo.Opt) error) *process {
+	p := &process{machine: newMachine(), done: make(chan struct{})}
+	running, cancel := context.WithCancel(ctx)
+	p.stop = func() { cancel(); <-p.done }
+	go func() {
+		defer close(p.done)
+		defer cancel()
+		err := run(running, p.option())
+		select {
+		case <-p.died:
+		default:
+			if err != nil && ctx.Err() == nil {
+				s.t.Errorf("%s: %v", name, err)
+			}
+		}
+	}()
+	go func() {
+		select {
+		case <-p.died:
+			cancel()
+		case <-p.done:
+		}
+	}()
+	return p
+}
+
+// lives lets a producer live several times, and returns how often it was
+// killed.
+func (s *scene) lives(ctx context.Context, dice chance, index int) (killed int) {
+	c := produce.Config{}
+	c.SetDefaults()
+	c.TestID, c.ID, c.Topics = testID, fmt.Sprintf("producer-%d", index), []string{topic}
+	c.MessageSize = units.Size(150 + dice.IntN(300))
+	c.UseMessageHeaders = dice.one(0.3)
+	c.SnapshotInterval = dice.between(50*time.Millisecond, 300*time.Millisecond)
+	c.MetadataInterval = 100 * time.Millisecond
+	if dice.one(0.3) {
+		c.Keys = message.KeysSeed
+	}
+	if dice.one(0.2) {
+		c.Idempotent = false
+		if dice.one(0.5) {
+			c.Acks = produce.AcksLeader
+		}
+	}
+	for n := 1 + dice.IntN(4); n > 0; n-- {
+		c.Throughput = units.Rate{Kind: units.Records, PerSecond: float64(300 + dice.IntN(900))}
+		c.Records = uint64(100 + dice.IntN(900))
+		c.ShutdownTimeout = 20 * time.Second
+		end := dice.Float64()
+		if end < 0.5 {
+			c.ShutdownTimeout = 300 * time.Millisecond // it will be killed: nothing it does then matters
+		}
+		p := s.start(ctx, c.ID, func(ctx context.Context, machine kgo.Opt) error {
+			p, err := produce.New(c, produce.Deps{Options: append(s.source.options(), machine), Logger: s.log.With("process", c.ID)})
+			if err != nil {
+				return err
+			}
+			return p.Run(ctx)
+		})
+		switch {
+		case end < 0.5:
+			// Anywhere between its first packet and some hundred after.
+			p.killAfter(1 + dice.IntN(200))
+			if sleep(ctx, dice.between(300*time.Millisecond, 1500*time.Millisecond)) == nil {
+				p.kill()
+			}
+			killed++
+		case end < 0.7:
+			_ = sleep(ctx, dice.between(100*time.Millisecond, time.Second))
+			p.stop()
+		}
+		<-p.done
+	}
+	return killed
+}
+
+// consumers keeps one consumer of several alive: it is killed, stopped, or
+// frozen so that another takes its place, and wakes when that one is at work.
+func (s *scene) consumers(ctx context.Context, dice chance, group string, instances, index int) {
+	c := consume.Config{}
+	c.SetDefaults()
+	c.TestID, c.ID, c.Topics = testID, fmt.Sprintf("consumer-%d", index), []string{topic}
+	c.Instances, c.Index = instances, index
+	if group != "" {
+		c.Group, c.Instances, c.Index = group, 1, 0
+	}
+	c.SnapshotInterval = dice.between(30*time.Millisecond, 200*time.Millisecond)
+	c.MetadataInterval = 100 * time.Millisecond
+	c.ShutdownTimeout = time.Second
+	begin := func() *process {
+		return s.start(ctx, c.ID, func(ctx context.Context, machine kgo.Opt) error {
+			opts := append(s.destination.options(), machine)
+			if group != "" {
+				opts = append(opts, kgo.SessionTimeout(time.Second), kgo.HeartbeatInterval(100*time.Millisecond))
+			}
+			r, err := consume.New(c, consume.Deps{Options: opts, Logger: s.log.With("process", c.ID)})
+			if err != nil {
+				return err
+			}
+			return r.Run(ctx)
+		})
+	}
+	current := begin()
+	var zombies []*process
+	defer func() {
+		for _, p := range append(zombies, current) {
+			p.thaw()
+			p.stop()
+		}
+	}()
+	for {
+		select {
+		case <-s.over:
+			for _, z := range zombies {
+				z.thaw()
+			}
+			<-ctx.Done()
+			return
+		case <-time.After(dice.between(200*time.Millisecond, 1200*time.Millisecond)):
+		}
+		switch what := dice.Float64(); {
+		case what < 0.35:
+			current.killAfter(1 + dice.IntN(30))
+			select {
+			case <-current.died:
+			case <-time.After(200 * time.Millisecond):
+				current.kill()
+			}
+			<-current.done
+			current = begin()
+		case what < 0.6:
+			current.freeze()
+			zombies = append(zombies, current)
+			current = begin()
+		case what < 0.75:
+			current.stop()
+			current = begin()
+		}
+		if len(zombies) > 0 && dice.one(0.6) {
+			// It wakes, goes on for a while as if nothing had been, and ends.
+			z := zombies[0]
+			zombies = zombies[1:]
+			z.thaw()
+			_ = sleep(ctx, dice.between(50*time.Millisecond, 500*time.Millisecond))
+			if dice.one(0.5) {
+				z.kill()
+			}
+			z.stop()
+		}
+	}
+}
+
+// mirrors keeps a mirror alive, which may go wrong and may be killed.
+func (s *scene) mirrors(ctx context.Context, dice chance) {
+	var c mirror.Config
+	c.SetDefaults()
+	c.Topics = []string{topic}
+	c.RefreshInterval = 50 * time.Millisecond
+	c.CommitInterval = 50 * time.Millisecond
+	if dice.one(0.85) {
+		kinds := mirror.Kinds()
+		for range 1 + dice.IntN(3) {
+			f := mirror.FaultConfig{Kind: kinds[dice.IntN(len(kinds))]}
+			f.SetDefaults()
+			f.Seed = dice.Uint64()
+			f.Probability = 0.002 + 0.03*dice.Float64()
+			f.Count = 1 + dice.IntN(30)
+			f.Hold = dice.between(10*time.Millisecond, 800*time.Millisecond)
+			if f.Kind == mirror.Stall {
+				f.For = dice.between(200*time.Millisecond, 1500*time.Millisecond)
+			}
+			c.Faults = append(c.Faults, f)
+		}
+	}
+	mortal := dice.one(0.4)
+	for ctx.Err() == nil {
+		c.ShutdownTimeout = time.Second
+		if dice.one(0.5) {
+			c.ShutdownTimeout = 0
+		}
+		p := s.start(ctx, "mirror", func(ctx context.Context, _ kgo.Opt) error {
+			m, err := mirror.New(c, mirror.Deps{Source: s.source.options(), Destination: s.destination.options(), Logger: s.log.With("process", "mirror")})
+			if err != nil {
+				return err
+			}
+			return m.Run(ctx)
+		})
+		var enough <-chan time.Time
+		if mortal {
+			enough = time.After(dice.between(300*time.Millisecond, 2*time.Second))
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.over:
+			<-ctx.Done()
+		case <-enough:
+		}
+		p.stop()
+	}
+}
+
+// trouble is what happens to the clusters.
+func (s *scene) trouble(ctx context.Context, dice chance) {
+	for range 1 + dice.IntN(4) {
+		if sleep(ctx, dice.between(200*time.Millisecond, 1200*time.Millisecond)) != nil {
+			return
+		}
+		c := s.source
+		if dice.one(0.4) {
+			c = s.destination
+		}
+		all := []string{topic, "kmt-ledger-source", "kmt-ledger-destination"}
+		switch what := dice.Float64(); {
+		case what < 0.3:
+			c.ShufflePartitionLeaders()
+		case what < 0.6:
+			broker := int32(dice.IntN(brokers))
+			c.kill(broker)
+			_ = sleep(ctx, dice.between(0, 400*time.Millisecond))
+			if _, err := c.elect(broker, all); err != nil {
+				s.t.Error(err)
+			}
+			_ = sleep(ctx, dice.between(0, 600*time.Millisecond))
+			c.revive(broker)
+		case what < 0.9:
+			s.grow(ctx, dice)
+		}
+	}
+}
+
+func (s *scene) grow(ctx context.Context, dice chance) {
+	client, err := kgo.NewClient(s.source.options()...)
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	defer client.Close()
+	s.partitions += 1 + dice.IntN(2)
+	if err := topics.Grow(ctx, client, topics.Growth{Names: []string{topic}, Partitions: s.partitions}); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func (s *scene) auditor(ctx context.Context) *audit.Auditor {
+	c := audit.Config{
+		TestID: testID, Topics: []string{topic}, Producers: s.producers, Interval: 150 * time.Millisecond,
+		DrainIdle: 6 * time.Second, Quiet: 500 * time.Millisecond, DeadAfter: 2 * time.Second,
+	}
+	a, err := audit.New(ctx, c, audit.Deps{
+		Source: s.source.options(), Destination: s.destination.options(), Logger: s.log.With("process", "auditor"), Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return a
+}
+
+// awaitMirror waits until the mirror has dealt with everything.
+func (s *scene) awaitMirror(ctx context.Context) {
+	client, err := kgo.NewClient(s.destination.options()...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer client.Close()
+	var waiting string
+	for end := time.Now().Add(patient); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		stored, err := kadm.NewClient(client).FetchOffsets(ctx, "kmt-mirror")
+		if err != nil {
+			waiting = err.Error()
+			continue
+		}
+		var behind []string
+		for _, p := range s.source.PartitionInfos(topic) {
+			if o, ok := stored.Lookup(topic, p.Partition); p.HighWatermark > 0 && (!ok || o.At < p.HighWatermark) {
+				behind = append(behind, fmt.Sprintf("partition %d is at %d of %d", p.Partition, o.At, p.HighWatermark))
+			}
+		}
+		if waiting = strings.Join(behind, ", "); waiting == "" {
+			return
+		}
+	}
+	s.t.Fatalf("the mirror does not catch up in %s: %s", patient, waiting)
+}

@@ -1,0 +1,306 @@
+package verdict_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+)
+
+// history plays one history and returns what is wrong with it.
+func history(seed uint64, filler *message.Filler, st *statistics, log func(string, ...any)) []string {
+	w := newWorld(seed, filler, log)
+	looks := 0
+	for w.busy() && w.step < 20_000 {
+		w.act()
+		if w.chance(0.03) {
+			w.sampleStarts(false)
+		}
+		if w.chance(0.02) {
+			v := w.look()
+			looks++
+			if w.chance(0.5) {
+				w.lookUp(v)
+			}
+			if looks < 6 && w.chance(0.2) {
+				w.midRun(v)
+			}
+		}
+		if len(w.problems) > 0 {
+			return w.problems
+		}
+	}
+	v, t, last := w.conclude()
+	if len(w.problems) == 0 {
+		w.sound(v, t, last)
+		st.count(w, v, t)
+	}
+	return w.problems
+}
+
+// busy says whether the load goes on.
+func (w *world) busy() bool {
+	for _, p := range w.producers {
+		if p.lives > 0 || p.life != nil && !p.life.over && (p.life.left > 0 || w.chance(0.98)) {
+			return true
+		}
+	}
+	return false
+}
+
+// sound compares the verdict with what really happened, of which the oracle
+// sees only what is left.
+func (w *world) sound(v *verdict.Verdict, t *oracle.Truth, last *look) {
+	there := map[*send]bool{}  // at the destination as it is now
+	clean := true              // nothing there that should not be
+	first := map[*send]int64{} // when it first came to the destination, for all to see
+	for _, topic := range w.topics {
+		for _, l := range topic.dst.logs {
+			highest := map[*stream]uint64{}
+			for _, x := range l.lineage {
+				if x.src == nil || x.src.send == nil || !x.intact {
+					_, _, ok := w.identify(x.rec, topic)
+					clean = clean && !ok // phantoms
+					var id message.Identity
+					clean = clean && w.dec.Decode(x.rec, topic.name, &id) != message.Corrupt
+					continue
+				}
+				s := x.src.send
+				there[s] = true
+				clean = clean && l.partition == s.stream.log.partition
+				if h, ok := highest[s.stream]; ok && s.sequence < h {
+					clean = clean && slices.ContainsFunc(l.lineage, func(y *dstRecord) bool { return y != x && y.offset < x.offset && y.src != nil && y.src.send == s })
+				}
+				highest[s.stream] = max(highest[s.stream], s.sequence)
+			}
+		}
+		for _, l := range topic.source {
+			for _, x := range l.all {
+				for _, c := range x.copies {
+					if x.send != nil && (!c.cut || c.told) && (first[x.send] == 0 || c.at < first[x.send]) {
+						first[x.send] = c.at
+					}
+				}
+			}
+		}
+	}
+	fate := func(s *send) (oracle.Fate, bool) {
+		key := s.stream.st.Stream
+		f, ok := t.Fates[oracle.StreamID{Topic: key.Topic, Partition: key.Partition, Run: key.Run, Epoch: key.Epoch}][s.sequence]
+		return f, ok
+	}
+	for _, l := range last.lives {
+		for _, st := range l.streams {
+			for n, s := range st.sends {
+				f, missing := fate(s)
+				switch f.Word {
+				case "lost", "undelivered", "destination-lost":
+					if there[s] {
+						w.problem("%d of %v is called %s and is there", n, st.st.Stream, f.Word)
+					}
+				}
+				inSource := slices.ContainsFunc(s.copies, func(x *sourceRecord) bool { return x.takenAt == 0 && x.cutAt == 0 })
+				if f.Word == "unsent" && inSource {
+					w.problem("%d of %v is called unsent and is in the source", n, st.st.Stream)
+				}
+				if missing && f.Word == "lost" {
+					w.blame(s, f.By, first, there)
+				}
+				if v.Outcome == verdict.Holds && w.c.limit == 0 && inSource && !there[s] {
+					w.problem("%d of %v is in the source only, and the verdict holds", n, st.st.Stream)
+				}
+				if v.Outcome == verdict.Holds && w.c.limit == 0 && s.acked && s.ackedIn <= l.version && !there[s] {
+					w.problem("%d of %v was acknowledged and is not there, and the verdict holds", n, st.st.Stream)
+				}
+			}
+		}
+	}
+	if v.Outcome == verdict.Holds && !clean && w.c.limit == 0 {
+		w.problem("the verdict holds, though the destination is not as it should be")
+	}
+}
+
+// blame checks whose fault a loss is said to be.
+func (w *world) blame(s *send, by string, first map[*send]int64, there map[*send]bool) {
+	key := s.stream.st.Stream
+	inSource, cut := false, false
+	taken := int64(math.MaxInt64)
+	overtaken := int64(math.MaxInt64)
+	for _, c := range s.copies {
+		inSource = inSource || c.takenAt == 0 && c.cutAt == 0
+		cut = cut || c.cutAt != 0
+		if c.takenAt != 0 {
+			taken = min(taken, c.takenAt)
+		}
+		for _, later := range s.stream.log.all[c.order+1:] {
+			if later.send != nil && first[later.send] != 0 {
+				overtaken = min(overtaken, first[later.send])
+			}
+		}
+	}
+	switch by {
+	case "source cluster":
+		if !cut || inSource {
+			w.problem("%d of %v is called lost by the source cluster, which had it", s.sequence, key)
+		}
+	case "retention":
+		if taken == math.MaxInt64 || inSource {
+			w.problem("%d of %v is called lost by retention, which did not take it", s.sequence, key)
+		} else if overtaken < taken {
+			w.problem("%d of %v is called lost by retention, which took it at %d, and it was passed at %d", s.sequence, key, taken, overtaken)
+		}
+	case "replicator":
+		if overtaken == math.MaxInt64 || !inSource && (taken < overtaken) {
+			w.problem("%d of %v is called lost by the replicator (in source %v, taken at %d, passed at %d)", s.sequence, key, inSource, taken, overtaken)
+		}
+	}
+}
+
+// statistics count what histories consisted of.
+type statistics struct {
+	mu       sync.Mutex
+	records  uint64
+	outcomes map[string]int
+	words    map[string]uint64
+	doubts   map[string]int
+}
+
+func (s *statistics) count(w *world, v *verdict.Verdict, t *oracle.Truth) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outcomes[string(v.Outcome)]++
+	s.records += t.Total.Expected
+	for _, name := range words {
+		n, _ := t.Total.Get(name)
+		s.words[name] += n
+	}
+	for _, fates := range t.Fates {
+		for _, f := range fates {
+			if f.By != "" {
+				s.words[f.Word+" by "+f.By]++
+			}
+		}
+	}
+	for _, l := range w.lives {
+		if l.over && !l.stored.Closed {
+			s.words["producer crashes"]++
+		}
+		for _, e := range l.epochs {
+			s.words["epochs after growth"] += uint64(e)
+		}
+	}
+	s.words["consumer lives"] += uint64(w.writers)
+	for _, e := range w.ledger {
+		s.words["rollbacks"] += uint64(e.has.generation)
+	}
+	if v.Outcome == verdict.CannotSay {
+		for _, r := range v.Reasons {
+			s.doubts[doubtKind(r)]++
+		}
+	}
+}
+
+// doubtKind is a reason without its figures and names.
+func doubtKind(reason string) string {
+	for _, kind := range []string{"seen", "neither closed nor silent", "no ledger", "were expected", "nothing was sent", "outcome of", "not read", "planted", "could not be identified", "lost"} {
+		if strings.Contains(reason, kind) {
+			return kind
+		}
+	}
+	return "other"
+}
+
+var words = []string{
+	"expected", "failed", "unsent", "lost", "undelivered", "indeterminate", "unobserved", "destination_lost", "duplicates", "replays",
+	"reordered", "corrupt", "malformed", "foreign", "misplaced", "phantom",
+}
+
+func (s *statistics) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d records; outcomes", s.records)
+	for _, o := range []string{"holds", "broken", "cannot say"} {
+		fmt.Fprintf(&b, ", %s %d", o, s.outcomes[o])
+	}
+	for _, m := range []map[string]uint64{s.words} {
+		keys := make([]string, 0, len(m))
+		for k := range m {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		for _, k := range keys {
+			fmt.Fprintf(&b, "\n  %s: %d", k, m[k])
+		}
+	}
+	for k, n := range s.doubts {
+		fmt.Fprintf(&b, "\n  reason for cannot say: %s: %d", k, n)
+	}
+	return b.String()
+}
+
+func setting(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%q: want a number", name, text)
+	}
+	return n
+}
+
+// TestHistories plays random histories and compares every verdict, word by
+// word, with the oracle's reading of the raw logs, and with what really
+// happened.
+//
+// HISTORIES is how many, HISTORIES_SEED the first one's seed; HISTORIES=1 with
+// the seed of a failure plays it again and tells what happened.
+func TestHistories(t *testing.T) {
+	n := setting(t, "HISTORIES", defaultHistories)
+	base := setting(t, "HISTORIES_SEED", rand.Uint64N(1<<40))
+	t.Logf("%d histories from seed %d", n, base)
+	filler, err := message.NewFiller(1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is alive at a time is small.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	log := func(string, ...any) {}
+	if n == 1 {
+		log = t.Logf
+	}
+	st := &statistics{outcomes: map[string]int{}, words: map[string]uint64{}, doubts: map[string]int{}}
+	var next, failures atomic.Uint64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				i := next.Add(1) - 1
+				if i >= n || failures.Load() >= 5 {
+					return
+				}
+				if problems := history(base+i, filler, st, log); len(problems) > 0 {
+					failures.Add(1)
+					t.Errorf("seed %d:\n  %s", base+i, strings.Join(problems[:min(len(problems), 12+100*int(1/n))], "\n  "))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Log(st)
+}
+
+const defaultHistories = 10_000
