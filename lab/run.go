@@ -37,7 +37,7 @@ func Run(ctx context.Context, cfg Config, logger *slog.Logger, out io.Writer) (e
 	}
 	end := time.Now().Add(cfg.Duration)
 	if cfg.Kill != None {
-		if err := l.killAndReturn(ctx, cfg); err != nil {
+		if err := l.killAndReturn(ctx, cfg, end); err != nil {
 			return exitNoVerdict, err
 		}
 	}
@@ -54,8 +54,8 @@ func Run(ctx context.Context, cfg Config, logger *slog.Logger, out io.Writer) (e
 }
 
 // killAndReturn kills the broker that leads the first topic's partition 0, a leader whatever the
-// sizes, and has it back after the stated time.
-func (l *Lab) killAndReturn(ctx context.Context, cfg Config) error {
+// sizes, and has it back after the stated time. The load ends at end whether or not it has caught up.
+func (l *Lab) killAndReturn(ctx context.Context, cfg Config, end time.Time) error {
 	if err := l.sleep(ctx, time.Now().Add(cfg.KillAfter)); err != nil {
 		return err
 	}
@@ -67,21 +67,38 @@ func (l *Lab) killAndReturn(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	back := time.Now().Add(cfg.KillFor)
+	killed := time.Now()
+	back := killed.Add(cfg.KillFor)
 	if err := l.Kill(ctx, cfg.Kill, victim); err != nil {
 		return err
 	}
-	start := time.Now()
-	switch err := c.WaitWithout(ctx, time.Until(back), victim, cfg.Topics...); {
-	case err == nil:
-		l.out.say("the cluster has noticed: every partition has another leader (%.1f s after the kill)", time.Since(start).Seconds())
-	case ctx.Err() == nil && l.sup.failed.Err() == nil:
-		l.out.say("some partitions have no other leader before the broker's return: %v", err)
-	}
+	err = c.WaitWithout(ctx, time.Until(back), victim, cfg.Topics...)
+	l.note(ctx, err, "every partition has another leader (%.1f s after the kill)", time.Since(killed).Seconds())
 	if err := l.sleep(ctx, back); err != nil {
 		return err
 	}
-	return l.Return(ctx, cfg.Kill, victim)
+	if err := l.Return(ctx, cfg.Kill, victim); err != nil {
+		return err
+	}
+	returned := time.Now()
+	if !returned.Before(end) {
+		l.out.say("the load ran on until the broker was back: its start took longer than was planned for")
+		return nil
+	}
+	err = c.WaitInSync(ctx, end.Sub(returned), victim, cfg.Topics...)
+	l.note(ctx, err, "all replicas are in sync (%.1f s after the return)", time.Since(returned).Seconds())
+	return nil
+}
+
+// note says that something came true, or that it did not in its time, which is a finding and no
+// failure. What ended the lab is said elsewhere.
+func (l *Lab) note(ctx context.Context, err error, format string, args ...any) {
+	switch {
+	case err == nil:
+		l.out.say(format, args...)
+	case ctx.Err() == nil && l.sup.failed.Err() == nil:
+		l.out.say("%v", err)
+	}
 }
 
 // sleep lets the test run until then, or returns the error of a child that ended unasked.

@@ -173,6 +173,12 @@ func unknownCommand(parent *cobra.Command, args []string) error {
 // config is a package's settings.
 type config interface{ Validate() error }
 
+// validation is a config that only validates.
+type validation func() error
+
+// Validate calls v.
+func (v validation) Validate() error { return v() }
+
 // command finishes a command that does something. Before run is called, the
 // flags not given are set from the environment, a.log is there, and every
 // config has been validated; their mistakes are reported together. The context

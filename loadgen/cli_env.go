@@ -49,6 +49,7 @@ func setFromEnvironment(root *cobra.Command, flags *pflag.FlagSet, env []string)
 		if err := f.Value.Set(value); err != nil {
 			errs = append(errs, fmt.Errorf("environment variable %s=%q: %w", variable(f.Name), value, err))
 		}
+		f.Changed = true // as if given
 	})
 	return errors.Join(errs...)
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/mirror"
 )
 
 // process is a load tool that runs beside the test.
@@ -126,7 +131,7 @@ func TestProduceCounts(t *testing.T) {
 	if r.code != exitTrouble || !strings.Contains(r.stderr, `"a" has 4 partitions, not 6`) {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
 	}
-	r = loadgen(t, nil, append(args("--create-topics=false"), "--topics", "gone")...)
+	r = loadgen(t, nil, append(args(), "--topics", "gone")...)
 	if r.code != exitTrouble || !strings.Contains(r.stderr, `"gone" does not exist`) {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
 	}
@@ -159,4 +164,55 @@ func TestProduceStops(t *testing.T) {
 	if n, _ := records(t, address, "a"); !strings.Contains(string(said), fmt.Sprintf("acked=%d ", n)) {
 		t.Errorf("the source has %d records, but it says\n%s", n, said)
 	}
+}
+
+// The programs as a user runs them, on two clusters and a mirror between them:
+// nothing is lost, and the verdict and the report are there.
+func TestTogether(t *testing.T) {
+	source, destination := cluster(t, kfake.NumBrokers(3)), cluster(t, kfake.NumBrokers(3))
+	replicate(t, source, destination)
+	output := filepath.Join(t.TempDir(), "report")
+	test := []string{"--test-id", "t1", "--topics", "a"}
+	tool(t, "/healthz", append([]string{"consume", "--bootstrap-servers", destination}, test...)...)
+	auditor := tool(t, "/healthz", append([]string{"audit", "--source-bootstrap-servers", source, "--destination-bootstrap-servers", destination,
+		"--producers", "1", "--until-closed", "--output", output, "--interval", "100ms", "--expect", "duplicates<=0", "--expect", "expected>=2000"}, test...)...)
+	r := loadgen(t, nil, append([]string{"produce", "--id", "p1", "--bootstrap-servers", source, "--num-partitions", "4",
+		"--records", "2000", "--throughput", "2k/s", "--metrics-address", ""}, test...)...)
+	if r.code != exitHolds {
+		t.Fatalf("the producer's exit code is %d:\n%s", r.code, r.stderr)
+	}
+	if code := auditor.exit(t); code != exitHolds {
+		t.Errorf("the auditor's exit code is %d", code)
+	}
+	r = loadgen(t, nil, "verdict", "--file", filepath.Join(output, "verdict.json"))
+	r.want(t, exitHolds, "HOLDS")
+	if page, err := os.ReadFile(filepath.Join(output, "report.html")); err != nil || !strings.Contains(string(page), "</html>") {
+		t.Errorf("the report has %d bytes (%v)", len(page), err)
+	}
+}
+
+// replicate runs a mirror until the test ends.
+func replicate(t *testing.T, source, destination string) {
+	t.Helper()
+	var c mirror.Config
+	c.SetDefaults()
+	c.Topics = []string{"a"}
+	for _, address := range []string{source, destination} {
+		loadgen(t, nil, "topics", "create", "--bootstrap-servers", address, "--topics", "a", "--num-partitions", "4").want(t, exitHolds)
+	}
+	m, err := mirror.New(c, mirror.Deps{
+		Source: []kgo.Opt{kgo.SeedBrokers(source)}, Destination: []kgo.Opt{kgo.SeedBrokers(destination)}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("mirror: %v", err)
+		}
+	})
 }

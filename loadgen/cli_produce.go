@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -18,8 +19,8 @@ func produceCommand(a *app) *cobra.Command {
 	var h serve.Config
 	to.SetDefaults()
 	c.SetDefaults()
-	c.CreateTopics = true
-	cmd := a.command(&cobra.Command{
+	var cmd *cobra.Command
+	cmd = a.command(&cobra.Command{
 		Use:   "produce",
 		Short: "Put a known load on the source cluster",
 		Long: `Put a known load on the source cluster: records are due at times that do not depend
@@ -46,7 +47,15 @@ what was sent and closes the ledger, for --shutdown-timeout at most.`,
 		}
 		defer stop()
 		return p.Run(ctx)
-	}, &to, &c, &h)
+	}, &to, validation(func() error {
+		f := cmd.Flags()
+		c.CreateTopics = f.Changed("num-partitions")
+		var err error
+		if !c.CreateTopics && (f.Changed("num-replicas") || f.Changed("retention")) {
+			err = errors.New("--num-replicas and --retention are for topics that are created: give --num-partitions too, or leave them out")
+		}
+		return errors.Join(err, c.Validate())
+	}), &h)
 	f := cmd.Flags()
 	testFlag(cmd, &c.TestID)
 	f.StringVar(&c.ID, "id", c.ID, "name of this producer; no two of a test share it, and it keeps it when it is started again")
@@ -60,8 +69,7 @@ what was sent and closes the ledger, for --shutdown-timeout at most.`,
 	f.BoolVar(&c.UseMessageHeaders, "use-message-headers", c.UseMessageHeaders, "carry the identity in headers, not in the value")
 	f.StringVar(&c.Keys, "keys", c.Keys, "keys: balanced (an even load on all partitions) or seed (the original tool's)")
 	f.Float64Var(&c.Compressibility, "compressibility", c.Compressibility, "part of the payload that compression can take away, 0 to 1")
-	f.BoolVar(&c.CreateTopics, "create-topics", c.CreateTopics, "create topics that do not exist; those that do must have the partitions and replicas below")
-	f.IntVar(&c.NumPartitions, "num-partitions", c.NumPartitions, "partitions of each topic")
+	f.IntVar(&c.NumPartitions, "num-partitions", c.NumPartitions, "create topics that do not exist, with so many partitions; those that do must have as many (not given: the topics must exist)")
 	f.IntVar(&c.NumReplicas, "num-replicas", c.NumReplicas, "replicas of each partition (0: as many as there are brokers, up to 3)")
 	f.DurationVar(&c.Retention, "retention", c.Retention, "how long records are kept (0: the cluster's default)")
 	f.StringVar(&c.Acks, "acks", c.Acks, "who must have a record before it counts as sent: all, 1 (the leader) or 0 (nobody)")

@@ -2,8 +2,10 @@ package consume
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -190,7 +192,7 @@ func TestZombie(t *testing.T) {
 	createTopic(t, opts, "orders", 3)
 	tr := newTraffic(t, opts, "orders", 1)
 	tr.send(600, 3, true)
-	zombie := start(t, opts, testConfig("zombie", "orders"))
+	zombie := start(t, opts, testConfig("c", "orders"))
 	caughtUp(t, opts, "orders")
 
 	// It has read a little more, and is paused before it stores that.
@@ -208,7 +210,7 @@ func TestZombie(t *testing.T) {
 		read[p.partition] = p.state.Next
 	}
 
-	second := start(t, opts, testConfig("second", "orders"))
+	second := start(t, opts, testConfig("c", "orders")) // with the same id, as an orchestrator would
 	tr.send(600, 3, true)
 	caughtUp(t, opts, "orders")
 	best := bestStates(t, opts, "orders")[topicID(t, opts, "orders")]
@@ -243,10 +245,14 @@ func TestZombie(t *testing.T) {
 	}
 	expectExact(t, opts, "orders")
 
-	// And all of them go on.
-	close(gate)
+	// And all of them go on; who comes new, where the second was.
 	second.crash()
-	third := start(t, opts, testConfig("third", "orders"))
+	third := start(t, opts, testConfig("c", "orders"))
+	eventually(t, "the third is ready", func() bool { return third.Ready() == nil && third.Progress().Lag == 0 })
+	if n := third.Progress().Records; n != 0 {
+		t.Errorf("the third has read %d records again", n)
+	}
+	close(gate)
 	tr.send(300, 3, true)
 	caughtUp(t, opts, "orders")
 	third.stop()
@@ -306,6 +312,45 @@ func TestCompaction(t *testing.T) {
 	}
 	if !gaps {
 		t.Error("nothing was compacted")
+	}
+}
+
+// The last records of a log may be compacted away too, such as tombstones. The
+// client says nothing then, but the partition counts as read to its end.
+func TestCompactedTail(t *testing.T) {
+	cluster, opts := startCluster(t)
+	createTopic(t, opts, "orders", 1)
+	tr := newTraffic(t, opts, "orders", 1)
+	tr.send(100, 1, false)
+	tr.send(5, 1, false) // these will be empty
+	empty := kmsg.RecordBatch{FirstOffset: 100, PartitionLeaderEpoch: 0, Magic: 2, LastOffsetDelta: 4, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1}
+	raw := empty.AppendTo(nil)
+	binary.BigEndian.PutUint32(raw[8:], uint32(len(raw)-12))
+	binary.BigEndian.PutUint32(raw[17:], crc32.Checksum(raw[21:], crc32.MakeTable(crc32.Castagnoli)))
+	cluster.ControlKey(int16(kmsg.Fetch), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		req := kreq.(*kmsg.FetchRequest)
+		req.MaxBytes = 1 // which means one batch at a time
+		for _, rt := range req.Topics {
+			if rt.TopicID != topicIDOf(cluster, "orders") || len(rt.Partitions) != 1 || rt.Partitions[0].FetchOffset < 100 || rt.Partitions[0].FetchOffset > 104 {
+				continue
+			}
+			resp := req.ResponseKind().(*kmsg.FetchResponse)
+			topic, part := kmsg.NewFetchResponseTopic(), kmsg.NewFetchResponseTopicPartition()
+			topic.TopicID = rt.TopicID
+			part.HighWatermark, part.LastStableOffset, part.LogStartOffset, part.RecordBatches = 105, 105, 0, raw
+			topic.Partitions = append(topic.Partitions, part)
+			resp.Topics = append(resp.Topics, topic)
+			return resp, nil, true
+		}
+		return nil, nil, false
+	})
+	c := start(t, append(opts, kgo.DisableFetchSessions()), testConfig("c", "orders"))
+	caughtUp(t, opts, "orders")
+	c.stop()
+	s := bestStates(t, opts, "orders")[topicID(t, opts, "orders")][0]
+	if s.Next != 105 || s.Records != 100 || !s.Unobserved.Empty() {
+		t.Errorf("%d records up to %d, unobserved%s", s.Records, s.Next, describeSet(&s.Unobserved))
 	}
 }
 
@@ -563,6 +608,58 @@ func TestConfig(t *testing.T) {
 	for _, want := range []string{"test id", "consumer id", "instances", "snapshot interval", "ledger replicas"} {
 		if err := bad.Validate(); !strings.Contains(err.Error(), want) {
 			t.Errorf("not all mistakes at once: %v", err)
+		}
+	}
+}
+
+// Every record is in one window: a closed one in the ledger or the state's
+// open one.
+func TestWindows(t *testing.T) {
+	_, opts := startCluster(t)
+	createTopic(t, opts, "orders", 2)
+	tr := newTraffic(t, opts, "orders", 1)
+	c := start(t, opts, testConfig("c", "orders"))
+	closed := map[string]*ledger.WindowEntry{}
+	for len(closed) < 4 {
+		tr.send(50, 2, true)
+		caughtUp(t, opts, "orders")
+		r, err := ledger.NewReader(ledger.ReaderConfig{Opts: opts, Topic: ledger.DestinationTopic, Test: testID, Kinds: []string{ledger.KindWindow}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.ReadToEnd(deadline(t), func(e ledger.Entry) error {
+			var w ledger.WindowEntry
+			if err := ledger.Decode(e.Payload, &w); err != nil {
+				return err
+			}
+			if e.Key != w.Key(testID) {
+				t.Errorf("key %s of window %s", e.Key, w.Key(testID))
+			}
+			closed[e.Key.Name] = &w
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+	}
+	for _, p := range c.owned() {
+		p.storing.Lock()
+		if len(p.windows) > 0 {
+			t.Errorf("%s: %d windows wait to be stored", p.topicPartition, len(p.windows))
+		}
+		p.storing.Unlock()
+	}
+	c.stop()
+	states := expectExact(t, opts, "orders")
+	for p, s := range states {
+		w := s.Window
+		for _, e := range closed {
+			if e.Partition == p {
+				w.Records, w.First, w.Bytes = w.Records+e.Window.Records, w.First+e.Window.First, w.Bytes+e.Window.Bytes
+			}
+		}
+		if w.Records != s.Records || w.Bytes != s.Bytes || w.First == 0 {
+			t.Errorf("partition %d: %d records and %d bytes in windows, %d and %d read", p, w.Records, w.Bytes, s.Records, s.Bytes)
 		}
 	}
 }

@@ -259,9 +259,9 @@ func (tr *traffic) grow(by int) {
 // naive is what a plain reading of a destination partition counts.
 type naive struct {
 	Records, Bytes, Duplicate, Reordered, Misplaced, Replays, Longest uint64
-	Kinds                                                            map[message.Kind]uint64
-	Streams                                                          map[string]*naiveStream
-	End                                                              int64
+	Kinds                                                             map[message.Kind]uint64
+	Streams                                                           map[string]*naiveStream
+	End                                                               int64
 }
 
 type naiveStream struct {

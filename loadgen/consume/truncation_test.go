@@ -10,7 +10,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-
 )
 
 // durable is a cluster that can be stopped and started again, and whose
@@ -152,7 +151,11 @@ func TestTruncation(t *testing.T) {
 			if !test.running {
 				c = start(t, d.opts, cfg)
 			}
-			eventually(t, "it goes back", func() bool { return c.log.contain("truncated") })
+			back := "truncated: going back to a snapshot"
+			if test.snapshots > time.Second {
+				back = "truncated: reading it from its start"
+			}
+			eventually(t, "it goes back", func() bool { return c.log.contain(back) })
 			send(203)
 			id := topicID(t, d.opts, "orders")
 			if test.snapshots < time.Second {
@@ -198,4 +201,3 @@ func TestLadder(t *testing.T) {
 		}
 	}
 }
-

@@ -19,6 +19,7 @@ import (
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/audit"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/consume"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/mirror"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle"
@@ -42,6 +43,7 @@ const (
 // restarted, brokers fail, partitions are added and the mirror goes wrong, and
 // compares each verdict with the oracle's reading of both raw logs.
 func TestVerdictIsExactWhateverHappens(t *testing.T) {
+	t.Parallel()
 	seeds := make(chan uint64, chaosRuns)
 	if one, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64); err == nil {
 		seeds <- one
@@ -171,12 +173,29 @@ func chaos(t *testing.T, seed uint64) (*oracle.Truth, int) {
 	}
 	actors.Go(func() { s.trouble(ctx, newChance(seed, 2)) })
 
-	// The auditor may come late, when much of what happened is in ledgers only.
-	late := dice.one(0.3)
-	if late {
+	// The auditor may come late, when much of what happened is in ledgers only,
+	// and take over from one that was killed.
+	if dice.one(0.3) {
+		p := s.start(ctx, "first auditor", func(ctx context.Context, machine kgo.Opt) error {
+			a, err := s.auditor(ctx, machine)
+			if err == nil {
+				_, err = a.Run(ctx)
+			}
+			return err
+		})
+		_ = sleep(ctx, dice.between(100*time.Millisecond, 2*time.Second))
+		p.kill()
+		<-p.done
+	}
+	if dice.one(0.3) {
 		actors.Wait()
 	}
-	auditor := s.auditor(ctx)
+	auditor, err := s.auditor(ctx)
+	for end := time.Now().Add(patient); err != nil; auditor, err = s.auditor(ctx) {
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
 	type result struct {
 		doc *verdict.Document
 		err error
@@ -189,6 +208,7 @@ func chaos(t *testing.T, seed uint64) (*oracle.Truth, int) {
 	actors.Wait()
 	close(s.over)
 	s.awaitMirror(ctx)
+	s.awaitConsumers(ctx)
 	auditor.Drain()
 	r := <-audited
 	if r.err != nil {
@@ -196,7 +216,11 @@ func chaos(t *testing.T, seed uint64) (*oracle.Truth, int) {
 	}
 
 	truth, differences := compare(ctx, t, r.doc, s.source.options(), s.destination.options(), []string{topic}, s.producers)
-	for _, d := range differences {
+	for i, d := range differences {
+		if i == 20 {
+			t.Errorf("… and %d more differences", len(differences)-i)
+			break
+		}
 		t.Error(d)
 	}
 	if truth.Outcome == string(verdict.CannotSay) {
@@ -217,6 +241,7 @@ type process struct {
 	*machine
 	stop func() // asks it to end, and waits
 	done chan struct{}
+	err  error // once done
 }
 
 // start runs a program whose every connection goes through a machine of its
@@ -229,13 +254,10 @@ func (s *scene) start(ctx context.Context, name string, run func(ctx context.Con
 	go func() {
 		defer close(p.done)
 		defer cancel()
-		err := run(running, p.option())
-		select {
-		case <-p.died:
-		default:
-			if err != nil && ctx.Err() == nil {
-				s.t.Errorf("%s: %v", name, err)
-			}
+		// Programs give up when they are started in the midst of trouble. Whoever
+		// needs them starts them again.
+		if p.err = run(running, p.option()); p.err != nil {
+			s.log.Info("ended with an error", "process", name, "error", p.err)
 		}
 	}()
 	go func() {
@@ -267,11 +289,15 @@ func (s *scene) lives(ctx context.Context, dice chance, index int) (killed int) 
 			c.Acks = produce.AcksLeader
 		}
 	}
-	for n := 1 + dice.IntN(4); n > 0; n-- {
+	// The last life is undisturbed, and so begins and ends well.
+	for n := 1 + dice.IntN(4); n > 0; {
 		c.Throughput = units.Rate{Kind: units.Records, PerSecond: float64(300 + dice.IntN(900))}
 		c.Records = uint64(100 + dice.IntN(900))
 		c.ShutdownTimeout = 20 * time.Second
 		end := dice.Float64()
+		if n == 1 {
+			end = 1
+		}
 		if end < 0.5 {
 			c.ShutdownTimeout = 300 * time.Millisecond // it will be killed: nothing it does then matters
 		}
@@ -295,6 +321,12 @@ func (s *scene) lives(ctx context.Context, dice chance, index int) (killed int) 
 			p.stop()
 		}
 		<-p.done
+		if end < 0.7 || p.err == nil {
+			n--
+		} else if ctx.Err() != nil {
+			s.t.Errorf("%s: %v", c.ID, p.err)
+			break
+		}
 	}
 	return killed
 }
@@ -316,7 +348,8 @@ func (s *scene) consumers(ctx context.Context, dice chance, group string, instan
 		return s.start(ctx, c.ID, func(ctx context.Context, machine kgo.Opt) error {
 			opts := append(s.destination.options(), machine)
 			if group != "" {
-				opts = append(opts, kgo.SessionTimeout(time.Second), kgo.HeartbeatInterval(100*time.Millisecond))
+				// The dead are not waited for long.
+				opts = append(opts, kgo.SessionTimeout(time.Second), kgo.HeartbeatInterval(100*time.Millisecond), kgo.RebalanceTimeout(time.Second))
 			}
 			r, err := consume.New(c, consume.Deps{Options: opts, Logger: s.log.With("process", c.ID)})
 			if err != nil {
@@ -333,15 +366,22 @@ func (s *scene) consumers(ctx context.Context, dice chance, group string, instan
 			p.stop()
 		}
 	}()
-	for {
+	for over := s.over; ; {
 		select {
-		case <-s.over:
+		case <-ctx.Done():
+			return
+		case <-over:
 			for _, z := range zombies {
 				z.thaw()
 			}
-			<-ctx.Done()
-			return
+			over = nil
+		case <-current.done:
+			current = begin()
+			continue
 		case <-time.After(dice.between(200*time.Millisecond, 1200*time.Millisecond)):
+		}
+		if over == nil {
+			continue // from now on it is left alone
 		}
 		switch what := dice.Float64(); {
 		case what < 0.35:
@@ -416,8 +456,13 @@ func (s *scene) mirrors(ctx context.Context, dice chance) {
 		}
 		select {
 		case <-ctx.Done():
+		case <-p.done:
 		case <-s.over:
-			<-ctx.Done()
+			mortal = false
+			select {
+			case <-ctx.Done():
+			case <-p.done:
+			}
 		case <-enough:
 		}
 		p.stop()
@@ -434,7 +479,7 @@ func (s *scene) trouble(ctx context.Context, dice chance) {
 		if dice.one(0.4) {
 			c = s.destination
 		}
-		all := []string{topic, "kmt-ledger-source", "kmt-ledger-destination"}
+		all := []string{topic, ledger.SourceTopic, ledger.DestinationTopic}
 		switch what := dice.Float64(); {
 		case what < 0.3:
 			c.ShufflePartitionLeaders()
@@ -466,18 +511,15 @@ func (s *scene) grow(ctx context.Context, dice chance) {
 	}
 }
 
-func (s *scene) auditor(ctx context.Context) *audit.Auditor {
+func (s *scene) auditor(ctx context.Context, opts ...kgo.Opt) (*audit.Auditor, error) {
 	c := audit.Config{
 		TestID: testID, Topics: []string{topic}, Producers: s.producers, Interval: 150 * time.Millisecond,
 		DrainIdle: 6 * time.Second, Quiet: 500 * time.Millisecond, DeadAfter: 2 * time.Second,
 	}
-	a, err := audit.New(ctx, c, audit.Deps{
-		Source: s.source.options(), Destination: s.destination.options(), Logger: s.log.With("process", "auditor"), Registerer: prometheus.NewRegistry(),
+	return audit.New(ctx, c, audit.Deps{
+		Source: append(s.source.options(), opts...), Destination: append(s.destination.options(), opts...),
+		Logger: s.log.With("process", "auditor"), Registerer: prometheus.NewRegistry(),
 	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return a
 }
 
 // awaitMirror waits until the mirror has dealt with everything.
@@ -487,22 +529,60 @@ func (s *scene) awaitMirror(ctx context.Context) {
 		s.t.Fatal(err)
 	}
 	defer client.Close()
-	var waiting string
-	for end := time.Now().Add(patient); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	s.await(ctx, "the mirror", func() (behind []string) {
 		stored, err := kadm.NewClient(client).FetchOffsets(ctx, "kmt-mirror")
 		if err != nil {
-			waiting = err.Error()
-			continue
+			return []string{err.Error()}
 		}
-		var behind []string
 		for _, p := range s.source.PartitionInfos(topic) {
 			if o, ok := stored.Lookup(topic, p.Partition); p.HighWatermark > 0 && (!ok || o.At < p.HighWatermark) {
 				behind = append(behind, fmt.Sprintf("partition %d is at %d of %d", p.Partition, o.At, p.HighWatermark))
 			}
 		}
-		if waiting = strings.Join(behind, ", "); waiting == "" {
+		return behind
+	})
+}
+
+// awaitConsumers waits until the ledger has everything at the destination.
+// Later than the auditor's patience it would say "unobserved", and be right.
+func (s *scene) awaitConsumers(ctx context.Context) {
+	reader, err := ledger.NewReader(ledger.ReaderConfig{Opts: s.destination.options(), Topic: ledger.DestinationTopic, Test: testID})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer reader.Close()
+	reached := map[int32]int64{}
+	s.await(ctx, "the consumers", func() (behind []string) {
+		err := reader.ReadToEnd(ctx, func(e ledger.Entry) error {
+			if e.Key.Kind != ledger.KindReceived {
+				return nil
+			}
+			r, err := ledger.Restore(e.Payload)
+			if err == nil {
+				reached[r.Partition] = max(reached[r.Partition], r.Next)
+			}
+			return err
+		})
+		if err != nil {
+			return []string{err.Error()}
+		}
+		for _, p := range s.destination.PartitionInfos(topic) {
+			if next := reached[p.Partition]; next < p.HighWatermark {
+				behind = append(behind, fmt.Sprintf("partition %d is at %d of %d", p.Partition, next, p.HighWatermark))
+			}
+		}
+		return behind
+	})
+}
+
+func (s *scene) await(ctx context.Context, who string, behind func() []string) {
+	for end := time.Now().Add(patient); ; _ = sleep(ctx, 20*time.Millisecond) {
+		waiting := behind()
+		if len(waiting) == 0 {
 			return
 		}
+		if time.Now().After(end) {
+			s.t.Fatalf("%s did not catch up in %s: %s", who, patient, strings.Join(waiting, ", "))
+		}
 	}
-	s.t.Fatalf("the mirror does not catch up in %s: %s", patient, waiting)
 }

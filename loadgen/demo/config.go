@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/mirror"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/produce"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
@@ -47,7 +49,7 @@ func (c *Config) SetDefaults() {
 const (
 	minDuration = 3 * time.Second
 	// maxMemory bounds what the load asks for in all.
-	maxMemory = 2 << 30
+	maxMemory = 2_000_000_000
 )
 
 // Validate reports every mistake in c at once.
@@ -64,18 +66,34 @@ func (c *Config) Validate() error {
 	if c.MirrorFault != "" && !slices.Contains(mirror.Kinds(), c.MirrorFault) {
 		check(false, "mirror fault %q is unknown: use one of %s", c.MirrorFault, strings.Join(mirror.Kinds(), ", "))
 	}
-	switch rate := c.Throughput.RecordsPerSecond(c.MessageSize); {
-	case c.Throughput.Kind == units.Unlimited:
-		check(false, "throughput max: the demonstration keeps all records in memory; use a rate, such as 2k/s")
-	case !(c.Throughput.PerSecond > 0) || c.MessageSize < 0:
-		check(false, "throughput %s with messages of %s is not a load: use more than 0, such as 2k/s of 1kB", c.Throughput, c.MessageSize)
-	default:
+	load := c.producer(0)
+	if c.Throughput.Kind == units.Unlimited {
+		check(false, "throughput max: the embedded clusters keep all records in memory; use a rate, such as 2k/s")
+	} else if err := load.Validate(); err != nil {
+		errs = append(errs, err)
+	} else {
 		const overhead = 200 // of a record in the clusters, roughly
-		need := 2 * rate * float64(c.MessageSize+overhead) * c.Duration.Seconds()
+		need := 2 * c.rate() * float64(c.MessageSize+overhead) * c.Duration.Seconds()
 		check(need <= maxMemory, "throughput %s with messages of %s for %s takes %s of memory, since the embedded clusters keep all records there: ask for less, %s at most",
-			c.Throughput, c.MessageSize, c.Duration, units.Size(need), units.Size(maxMemory))
+			c.Throughput, c.MessageSize, c.Duration, human.Bytes(need), human.Bytes(maxMemory))
 	}
 	return errors.Join(errs...)
+}
+
+// rate is how many records per second there are in all.
+func (c *Config) rate() float64 { return c.Throughput.RecordsPerSecond(c.MessageSize) }
+
+// producer is the configuration of one of the producers.
+func (c *Config) producer(index int) produce.Config {
+	var p produce.Config
+	p.SetDefaults()
+	p.TestID, p.ID, p.Topics = testID, fmt.Sprintf("producer-%d", index+1), []string{topic}
+	p.Throughput = units.Rate{Kind: c.Throughput.Kind, PerSecond: c.Throughput.PerSecond / producers}
+	p.MessageSize = c.MessageSize
+	p.Duration = c.Duration
+	p.MetadataInterval = time.Second
+	p.ShutdownTimeout = patience / 2
+	return p
 }
 
 // fault is what the mirror is told to do wrong. Times are the mirror's, which
@@ -86,8 +104,7 @@ func (c *Config) fault() []mirror.FaultConfig {
 	}
 	f := mirror.FaultConfig{Kind: c.MirrorFault}
 	f.SetDefaults()
-	rate := c.Throughput.RecordsPerSecond(c.MessageSize)
-	perPartition := rate * c.Duration.Seconds() / float64(c.Partitions)
+	perPartition := c.rate() * c.Duration.Seconds() / float64(c.Partitions)
 	switch f.Kind {
 	case mirror.Delay:
 		f.From, f.For, f.Hold = c.Duration/6, c.Duration/10, min(1500*time.Millisecond, c.Duration/10)
@@ -98,7 +115,7 @@ func (c *Config) fault() []mirror.FaultConfig {
 		f.Probability, f.After, f.Count = 0, uint64(max(1, perPartition/4)), int(max(1, perPartition/20))
 	default:
 		// Some tens of records over the whole time, whatever the load.
-		f.Probability = min(0.2, 50/(rate*c.Duration.Seconds()))
+		f.Probability = min(0.2, 50/(c.rate()*c.Duration.Seconds()))
 	}
 	return []mirror.FaultConfig{f}
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/produce"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/progress"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/topics"
-	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
@@ -98,7 +97,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	}
 	auditing := audit.Config{
 		TestID: testID, Topics: []string{topic}, Producers: producers,
-		Interval: 500 * time.Millisecond, DrainIdle: 5 * time.Second, Quiet: 2 * time.Second,
+		Interval: 500 * time.Millisecond, DrainIdle: 6 * time.Second, Quiet: 2 * time.Second,
 		Expectations: d.cfg.Expectations, Settings: d.deps.Settings, Versions: d.deps.Versions,
 	}
 	auditing.SetDefaults()
@@ -110,14 +109,7 @@ func (d *demo) prepare(ctx context.Context) error {
 		return err
 	}
 	for i := range producers {
-		c := produce.Config{}
-		c.SetDefaults()
-		c.TestID, c.ID, c.Topics = testID, fmt.Sprintf("producer-%d", i+1), []string{topic}
-		c.Throughput = units.Rate{Kind: d.cfg.Throughput.Kind, PerSecond: d.cfg.Throughput.PerSecond / producers}
-		c.MessageSize = d.cfg.MessageSize
-		c.Duration = d.cfg.Duration
-		c.MetadataInterval = time.Second
-		c.ShutdownTimeout = patience / 2
+		c := d.cfg.producer(i)
 		p, err := produce.New(c, produce.Deps{Options: d.source.options(), Logger: d.log(c.ID)})
 		if err != nil {
 			d.auditor.Close()

@@ -124,9 +124,9 @@ func (s *Store) Put(ctx context.Context, key Key, payload []byte) (Probe, error)
 	done := make(chan result, 1)
 	s.wg.Go(func() {
 		probe, err := s.write(key, sl, payload)
-		done <- result{probe, err}
 		<-sl.busy
 		s.release(key, sl)
+		done <- result{probe, err}
 	})
 	select {
 	case r := <-done:

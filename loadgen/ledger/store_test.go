@@ -126,12 +126,12 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%q: %v", s, err)
 		}
 	}
+	_, opts := startCluster(t)
+	store := openStore(t, opts)
 	for _, k := range []Key{{"", "sent", "x"}, {"t/u", "sent", "x"}, {"t", "se/nt", "x"}} {
-		_, opts := startCluster(t)
-		if _, err := openStore(t, opts).Put(deadline(t), k, nil); !errors.Is(err, ErrKey) {
+		if _, err := store.Put(deadline(t), k, nil); !errors.Is(err, ErrKey) {
 			t.Errorf("%q: %v", k, err)
 		}
-		break // one is enough to show that Put looks
 	}
 	// What looks nearly like a chunk's key is none.
 	for _, s := range []string{"t/rate/a#1/00000000000000ff/17", "t/sent/a#1/0000000000000012", "t/rate/a#b", "t/rate/#x/1"} {
@@ -145,7 +145,8 @@ func TestKeys(t *testing.T) {
 }
 
 // stampAppends makes kfake do what topics with message.timestamp.type =
-// LogAppendTime do elsewhere: it does so only if the batch says it.
+// LogAppendTime do elsewhere: it does so only if the batch says it. It leaves
+// the batch with a wrong checksum, which readers must be told to overlook.
 func stampAppends(c *kfake.Cluster) kgo.Opt {
 	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
@@ -209,10 +210,11 @@ func TestLargeStates(t *testing.T) {
 	for round := range uint64(3) {
 		done := make(chan error)
 		for i, size := range []int{maxInline, maxInline + 1, 2 * maxInline, 5_000_000} {
-			k := key(fmt.Sprint(i))
-			want[k.String()] = noise(size, round*10+uint64(i))
+			k, payload := key(fmt.Sprint(i)), noise(size, round*10+uint64(i))
+			want[k.String()] = payload
+			ctx := deadline(t)
 			go func() {
-				_, err := s.Put(deadline(t), k, want[k.String()])
+				_, err := s.Put(ctx, k, payload)
 				done <- err
 			}()
 		}
@@ -310,6 +312,8 @@ func TestPutWithoutAnswer(t *testing.T) {
 	gone.Store(false)
 	put(t, s, key("a"), []byte("3"))
 	expectEntries(t, openReader(t, opts, testID), map[string][]byte{"test-1/received/a": []byte("3")})
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if n := len(s.keys); n != 0 {
 		t.Errorf("the store remembers %d keys", n)
 	}

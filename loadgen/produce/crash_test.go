@@ -27,6 +27,7 @@ type wire struct {
 	id    func() [16]byte
 	nth   int
 	after bool
+	hold  time.Duration // of the request, before the cut
 
 	mu    sync.Mutex
 	seen  int
@@ -105,6 +106,9 @@ type cutConn struct {
 func (c *cutConn) Write(frame []byte) (int, error) {
 	if c.w.due(frame) {
 		if !c.w.after {
+			// The other connections have time to do what they must not do before
+			// this request is answered.
+			time.Sleep(c.w.hold)
 			c.w.kill()
 			return 0, errCut
 		}
@@ -157,7 +161,7 @@ func TestCrash(t *testing.T) {
 func crash(t *testing.T, topic string, nth int, after bool) {
 	c := newCluster(t, kfake.SeedTopics(3, "orders"))
 	known := sync.OnceValue(func() [16]byte { return c.TopicInfo(topic).TopicID })
-	w := &wire{topic: topic, nth: nth, after: after, dead: make(chan struct{}), id: known}
+	w := &wire{topic: topic, nth: nth, after: after, hold: 30 * time.Millisecond, dead: make(chan struct{}), id: known}
 	cfg := testConfig("orders")
 	cfg.Throughput, cfg.ShutdownTimeout = unlimited, 50*time.Millisecond
 	cfg.MaxBuffered = 1000 * (200 + recordOverhead)

@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
@@ -177,7 +178,7 @@ func TestInChromium(t *testing.T) {
 						t.Errorf("too little contrast: %s", f)
 					}
 					if len(d.Timeline) > 0 {
-						reading(t, tab)
+						reading(t, tab, d)
 					}
 					for _, p := range w.take() {
 						t.Error(p)
@@ -220,40 +221,51 @@ func keep(d *verdict.Document, html, base string) error {
 	return errors.Join(d.Write(f), f.Close())
 }
 
-// reading moves the pointer into a chart: all charts show the values of that
-// time, and their summaries again when it leaves.
-func reading(t *testing.T, tab context.Context) {
+// reading moves the pointer to one second of a chart: all charts show the
+// values of that second, and their summaries again when it leaves.
+func reading(t *testing.T, tab context.Context, d *verdict.Document) {
 	t.Helper()
-	const legend = `document.querySelector('.chart .legend').innerText`
-	var before, during, after, keys string
+	i := len(d.Timeline) / 3
+	p := &d.Timeline[i]
+	const legends = `[...document.querySelectorAll('.legend')].map((l) => l.innerText).join(' ').replace(/\s+/g, ' ')`
+	var before, during, after, keys, times string
 	var cursors, plots int
 	err := chromedp.Run(tab,
-		chromedp.Evaluate(legend, &before),
+		chromedp.Evaluate(legends, &before),
 		chromedp.ScrollIntoView(".plot", chromedp.ByQuery),
 		chromedp.ActionFunc(func(ctx context.Context) error {
 			var box []float64
-			if err := chromedp.Evaluate(`(() => { const b = document.querySelector('.plot').getBoundingClientRect(); return [b.left + b.width / 3, b.top + b.height / 2]; })()`, &box).Do(ctx); err != nil {
+			if err := chromedp.Evaluate(`(() => { const b = document.querySelector('.plot').getBoundingClientRect(); return [b.left, b.width, b.top + b.height / 2]; })()`, &box).Do(ctx); err != nil {
 				return err
 			}
-			return chromedp.MouseEvent("mouseMoved", box[0], box[1]).Do(ctx)
+			return chromedp.MouseEvent("mouseMoved", box[0]+box[1]*(float64(i)+0.5)/float64(len(d.Timeline)), box[2]).Do(ctx)
 		}),
-		chromedp.Evaluate(legend, &during),
-		chromedp.Evaluate(`[...document.querySelectorAll('.cursor')].filter((c) => !c.hidden && c.dataset.time).length`, &cursors),
+		chromedp.Evaluate(legends, &during),
+		chromedp.Evaluate(`[...document.querySelectorAll('.cursor')].filter((c) => !c.hidden).length`, &cursors),
+		chromedp.Evaluate(`document.querySelector('.cursor').dataset.time`, &times),
 		chromedp.Evaluate(`document.querySelectorAll('.plot').length`, &plots),
 		chromedp.MouseEvent("mouseMoved", 1, 1),
-		chromedp.Evaluate(legend, &after),
+		chromedp.Evaluate(legends, &after),
 		chromedp.Focus(".plot", chromedp.ByQuery),
-		chromedp.KeyEvent("\ue014"), // not a key that the page knows
 		chromedp.Evaluate(`document.querySelector('.plot').dispatchEvent(new KeyboardEvent('keydown', { key: 'End', cancelable: true })); document.querySelector('#reading').innerText`, &keys),
 		chromedp.Evaluate(`document.activeElement.blur()`, nil),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before == during || before != after || cursors != plots || plots < 5 {
-		t.Errorf("under the pointer: %q, %q, then %q, with %d cursors in %d charts", before, during, after, cursors, plots)
+	for _, want := range []string{"into the source " + human.Bytes(float64(p.SentBytes)) + "/s", "at the destination " + human.Rounded(float64(p.Received)) + "/s", "p50 " + human.Millis(p.P50),
+		"max " + human.Millis(p.Max), "oldest pending record " + human.Seconds(p.RPOSeconds), "duplicates " + human.Count(p.Duplicates)} {
+		if !strings.Contains(during, want) {
+			t.Errorf("under the pointer there is no %q: %s", want, during)
+		}
 	}
-	if !strings.Contains(keys, "at the destination") {
+	if want := time.Unix(p.Second, 0).UTC().Format("15:04:05"); !strings.HasPrefix(times, want) {
+		t.Errorf("the pointer is at %s, and the page says %s", want, times)
+	}
+	if before == during || before != after || cursors != plots || plots < 5 {
+		t.Errorf("legends are %q, then %q, then %q, with %d cursors in %d charts", before, during, after, cursors, plots)
+	}
+	if last := d.Timeline[len(d.Timeline)-1]; !strings.Contains(keys, "at the destination "+human.Bytes(float64(last.ReceivedBytes))+"/s") {
 		t.Errorf("by keyboard one reads %q", keys)
 	}
 }

@@ -158,10 +158,12 @@ func withLoss(d *verdict.Document) *verdict.Document {
 			e.Expectation, e.Outcome = "recovery <= 30s", verdict.Broken
 		}
 	}
-	lost := verdict.Finding{Word: "lost", Attribution: verdict.ByReplicator, Topic: "orders", Partition: 4, Producer: "producer-1", Run: "02c55e9b7741aa10", Count: 412,
-		Sequences: []intervals.Range{{From: 61_204, To: 61_590}, {From: 61_604, To: 61_630}}, SourceOffsets: []int64{122_410, 122_411, 122_412, 122_413, 122_414, 122_415, 122_416, 122_417},
+	lost := verdict.Finding{Word: "lost", Attribution: verdict.ByReplicator, Topic: "orders", Partition: 4, Producer: "producer-1", Run: "02c55e9b7741aa10", Count: 400,
+		Sequences: []intervals.Range{{From: 61_204, To: 61_590}, {From: 61_604, To: 61_618}}, SourceOffsets: []int64{122_410, 122_411, 122_412, 122_413, 122_414, 122_415, 122_416, 122_417},
 		Evidence: "still in the source log, while later records of the partition have arrived"}
-	v.Findings = append(v.Findings, lost,
+	more := lost
+	more.Partition, more.Count = 6, 12
+	v.Findings = append(v.Findings, lost, more,
 		verdict.Finding{Word: "lost", Attribution: verdict.ByRetention, Topic: "clicks", Partition: 1, Producer: "producer-0", Run: "8f3b06c1a2d94e57", Count: 19,
 			Sequences: []intervals.Range{{From: 70_000, To: 70_019}}, Evidence: "the source's retention removed it before the replicator went past it"},
 		verdict.Finding{Word: "reordered", Topic: "orders", Partition: 4, Producer: "producer-1", Run: "02c55e9b7741aa10", Count: 17,

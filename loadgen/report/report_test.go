@@ -165,7 +165,7 @@ func TestFiguresAreThere(t *testing.T) {
 	for id, wants := range map[string][]string{
 		"expectations": {"lost == 0 431 ✕ broken", "duplicates <= 1000 312 ✓ holds"},
 		"timelines":    {"16:02:00.412 +2:00 broker-kill source broker 2, kill -9 of process 41822", "Throughput", "Records", "Latency", "Pending", "RPO", "Anomalies", "Consumer lag"},
-		"findings": {"lost 412 replicator orders/4 Still in the source log, while later records of the partition have arrived sequences 61204-61589, 61604-61629 source offsets 122410, 122411, 122412",
+		"findings": {"lost 400 replicator orders/4 Still in the source log, while later records of the partition have arrived sequences 61204-61589, 61604-61617 source offsets 122410, 122411, 122412",
 			"122417, … producer producer-1, run 02c55e9b7741aa10, epoch 0", "lost 19 retention clicks/1"},
 		"latency":    {"broker-return LogAppendTime", "310 µs ± 1.2 ms"},
 		"recoveries": {"broker-kill 16:02:00.412 1 min 45 s"},
@@ -356,6 +356,60 @@ func TestDownsamplingKeepsPeaks(t *testing.T) {
 	}
 	if len(page) > 1<<20 {
 		t.Errorf("a page without tables takes %d bytes", len(page))
+	}
+}
+
+// Everything stands at its time on the common axis.
+func TestPlacesOnTheAxis(t *testing.T) {
+	second := func(s float64) int64 { return start*1e6 + int64(s*1e6) }
+	d := &verdict.Document{
+		Events: []verdict.Event{{Time: second(25), Kind: "broker-kill"}, {Time: second(500), Kind: "late"}},
+		Verdict: verdict.Verdict{
+			Recoveries: []verdict.Recovery{{Event: "broker-kill", At: second(20), Recovered: true, Seconds: 15}, {Event: "other", At: second(30), Recovered: true, Seconds: 10}, {Event: "third", At: second(90)}},
+			Topics: []verdict.Topic{{Name: "a", Partitions: []verdict.Partition{
+				{Partition: 0, OutageSeconds: 50, Outages: []verdict.Outage{{From: second(25), To: second(75)}}},
+				{Partition: 1, OutageSeconds: 2, Outages: []verdict.Outage{{From: second(60), To: second(60.4)}, {From: second(60.5), To: second(60.9)}}},
+				{Partition: 2},
+			}}},
+		},
+	}
+	for s := range 100 {
+		d.Timeline = append(d.Timeline, verdict.Point{Second: start + int64(s), Received: 1})
+	}
+	d.Timeline[50].Received, d.Timeline[50].Duplicates = 100, 3
+	root := parse(t, render(t, d))
+	if got, want := path(t, root, "Records", "out", "line"), "L990 990L1010 0L1030 990"; !strings.Contains(got, want) {
+		t.Errorf("the peak is not at %s: %s", want, got)
+	}
+	if got, want := path(t, root, "Anomalies", "duplicates", "bars"), "M1010 400L1010 240"; got != want {
+		t.Errorf("the duplicates are at %s, want %s", got, want)
+	}
+	flags := byClass(root, "flag")
+	if len(flags) != 1 || attr(flags[0], "style") != "left:25%" {
+		t.Errorf("%d events are marked, want one at 25 %%", len(flags))
+	}
+	if got := textOf(byClass(root, "events")[0]); !strings.Contains(got, "late outside the time line") {
+		t.Errorf("events: %s", got)
+	}
+	var bands []string
+	for _, b := range byClass(byClass(root, "chart")[0], "band") {
+		bands = append(bands, attr(b, "x")+"+"+attr(b, "width"))
+	}
+	if want := []string{"400+400", "1800+200"}; !slices.Equal(bands, want) {
+		t.Errorf("shaded are %v, want %v", bands, want)
+	}
+	var bars []string
+	strips := byID(root, "outages")
+	for n := range strips.Descendants() {
+		if n.Data == "i" {
+			bars = append(bars, attr(n, "style"))
+		}
+	}
+	if want := []string{"left:25%;width:50%", "left:60%;width:0.4%", "left:60.5%;width:0.4%"}; !slices.Equal(bars, want) {
+		t.Errorf("outages are drawn at %v, want %v", bars, want)
+	}
+	if got := textOf(strips); !strings.Contains(got, "At most 2 of 3 partitions stood still at once") {
+		t.Errorf("outages: %s", got)
 	}
 }
 

@@ -256,7 +256,7 @@ func share(n, total uint64) string {
 		return "above 99.99999999 %"
 	}
 	shift := math.Pow(10, float64(decimals))
-	return strconv.FormatFloat(math.Round((100-missing)*shift)/shift, 'f', decimals, 64) + " %"
+	return strconv.FormatFloat(math.Floor((100-missing)*shift)/shift, 'f', decimals, 64) + " %"
 }
 
 // whole is the latency over the whole test; nil when it was not measured.

@@ -266,7 +266,9 @@ func create(ctx context.Context, client *kgo.Client, c Config, names []string) (
 	var errs []error
 	for _, name := range names {
 		switch a := answers[name]; {
-		case a.Err == nil:
+		case a.Err == nil, errors.Is(a.Err, kerr.RequestTimedOut):
+			// A controller that is busy goes on creating the topic after it has
+			// stopped waiting for it. Whether it comes is found out by await.
 			created = append(created, name)
 		case errors.Is(a.Err, kerr.TopicAlreadyExists):
 			taken = append(taken, name)

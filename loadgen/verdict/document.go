@@ -133,7 +133,8 @@ type Topic struct {
 type Partition struct {
 	Partition int32  `json:"partition"`
 	Counts    Counts `json:"counts"`
-	// RPO: what a loss of the source at this moment would cost.
+	// RPO: what a loss of the source at this moment would cost. Seconds are the
+	// age of the oldest record that is due and that no later one has overtaken.
 	RPORecords uint64   `json:"rpo_records"`
 	RPOSeconds float64  `json:"rpo_seconds"`
 	Outages    []Outage `json:"outages,omitempty"`

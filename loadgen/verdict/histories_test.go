@@ -127,8 +127,42 @@ func (w *world) sound(v *verdict.Verdict, t *oracle.Truth, last *look) {
 			}
 		}
 	}
+	w.age(v, last, fate)
 	if v.Outcome == verdict.Holds && !clean && w.c.limit == 0 {
 		w.problem("the verdict holds, though the destination is not as it should be")
+	}
+}
+
+// age checks that no missing record that none of its stream has overtaken is
+// older than the RPO says.
+func (w *world) age(v *verdict.Verdict, last *look, fate func(*send) (oracle.Fate, bool)) {
+	rpo := map[oracle.Place]float64{}
+	for _, t := range v.Topics {
+		for _, p := range t.Partitions {
+			rpo[oracle.Place{Topic: t.Name, Partition: p.Partition}] = p.RPOSeconds
+		}
+	}
+	for _, l := range last.lives {
+		for _, st := range l.streams {
+			highest := uint64(0)
+			for n := range last.ever[st.st.Stream] {
+				if n < st.stored.reserved {
+					highest = max(highest, n)
+				}
+			}
+			for n, s := range st.sends {
+				if n < highest {
+					continue
+				}
+				switch f, _ := fate(s); f.Word {
+				case "lost", "undelivered", "destination-lost", "unobserved":
+					age := float64(v.At-s.intended) / 1e6
+					if got := rpo[oracle.Place{Topic: st.log.topic.name, Partition: st.log.partition}]; got < age {
+						w.problem("%d of %v is missing for %.6f s, RPO says %.6f s", n, st.st.Stream, age, got)
+					}
+				}
+			}
+		}
 	}
 }
 
@@ -214,7 +248,7 @@ func (s *statistics) count(w *world, v *verdict.Verdict, t *oracle.Truth) {
 
 // doubtKind is a reason without its figures and names.
 func doubtKind(reason string) string {
-	for _, kind := range []string{"seen", "neither closed nor silent", "no ledger", "were expected", "nothing was sent", "outcome of", "not read", "planted", "could not be identified", "lost"} {
+	for _, kind := range []string{"what is there is not known", "neither closed nor silent", "there is no ledger", "were expected", "nothing was sent", "the outcome of", "planted", "not to be trusted", "could not be identified"} {
 		if strings.Contains(reason, kind) {
 			return kind
 		}

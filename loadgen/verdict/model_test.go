@@ -604,7 +604,9 @@ func (w *world) phantom(t *topic) {
 			}
 			epoch, partition = s.st.Stream.Epoch, s.st.Stream.Partition
 			sequence += 1 << 40
-			if l.over && w.chance(0.7) { // the very first that was not reserved
+			if s.st.Control != nil && w.chance(0.05) {
+				sequence = *s.st.Control
+			} else if l.over && w.chance(0.7) { // the very first that was not reserved
 				sequence = s.stored.reserved
 				if l.stored.Closed {
 					sequence = s.stored.next
@@ -708,6 +710,8 @@ type life struct {
 	streams  []*stream
 	epochs   map[string]uint32
 	parts    map[string]int // partitions that it knows of
+	skew     int64          // of its clock
+	intended int64          // of the last record
 	left     int
 	version  int // how many ledgers it has stored
 	data     []byte
@@ -727,7 +731,9 @@ func (p *producer) act(w *world) {
 			size = 5 + w.r.IntN(196)
 		}
 		p.life = &life{producer: p, left: size, epochs: map[string]uint32{}, parts: map[string]int{}}
-		p.life.sent = &ledger.Sent{Test: w.test, Producer: p.id, Run: w.r.Uint64() | 1, Started: w.now + w.r.Int64N(clockBound) - clockBound/2, Ordered: p.ordered}
+		p.life.skew = w.r.Int64N(clockBound) - clockBound/2
+		p.life.intended = w.now + p.life.skew
+		p.life.sent = &ledger.Sent{Test: w.test, Producer: p.id, Run: w.r.Uint64() | 1, Started: p.life.intended, Ordered: p.ordered}
 		for _, t := range w.topics {
 			p.life.parts[t.name] = len(t.source)
 		}
@@ -822,7 +828,8 @@ func (l *life) send(w *world) {
 				return
 			}
 		}
-		x := &send{stream: s, sequence: s.st.Next, intended: w.now - w.r.Int64N(20_000)}
+		l.intended = max(l.intended, w.now+l.skew-w.r.Int64N(20_000))
+		x := &send{stream: s, sequence: s.st.Next, intended: l.intended}
 		x.rec = w.encode(t, w.test, l.producer.id, l.sent.Run, s.st.Stream.Epoch, s.st.Stream.Partition, x.sequence, x.intended, l.producer.format)
 		s.sends[x.sequence] = x
 		s.st.Next++
@@ -923,7 +930,7 @@ func (l *life) close(w *world) {
 
 // clockBound is by how much the clocks of the model differ at most, in
 // microseconds.
-const clockBound = int64(100_000)
+const clockBound = int64(1_000_000)
 
 // entryKey is the key of a consumer's state in the ledger.
 type entryKey struct {
@@ -1141,6 +1148,9 @@ func (c *consumer) read(w *world, at place) *partitionState {
 		s.has.next, s.has.epoch = log.start, log.epoch()
 	}
 	i, _ := slices.BinarySearchFunc(log.lineage, s.has.next, func(x *dstRecord, o int64) int { return int(x.offset - o) })
+	if w.chance(0.1) { // a fetch begins with the batch, not with the record
+		i = max(0, i-w.r.IntN(5))
+	}
 	for range 1 + w.r.IntN(20) {
 		if i == len(log.lineage) {
 			if s.has.next < log.end { // markers of transactions
@@ -1155,6 +1165,9 @@ func (c *consumer) read(w *world, at place) *partitionState {
 		o.Kind = w.dec.Decode(x.rec, at.topic.name, &o.ID)
 		o.Misplaced = o.Kind == message.OK && o.ID.Partition != at.partition
 		s.st.Observe(&o)
+		if x.offset < s.has.next {
+			continue
+		}
 		s.has.next, s.has.epoch = x.offset+1, x.epoch
 		s.has.read = append(s.has.read, x)
 	}

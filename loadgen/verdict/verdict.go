@@ -634,9 +634,9 @@ func (s *state) stream(sent *ledger.Sent, st *ledger.SentStream, running bool) C
 	case !missing.Empty():
 		s.missing(sent, st, &missing, &skipped, &once, source, &c)
 	}
-	if first := missing.Ranges(1); len(first) > 0 {
-		part.RPORecords += missing.Len()
-		part.RPOSeconds = max(part.RPOSeconds, s.age(key, first[0].From, sent))
+	part.RPORecords += missing.Len()
+	if due := missing.Minus(&skipped); !due.Empty() {
+		part.RPOSeconds = max(part.RPOSeconds, s.age(key, due.Ranges(1)[0].From, sent))
 	}
 	part.Streams = append(part.Streams, Stream{Producer: sent.Producer, Run: runName(sent.Run), Epoch: key.Epoch, Reserved: end, Counts: c})
 	sum(&part.Counts, &c)
