@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/audit"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/progress"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/report"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/serve"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
@@ -73,7 +75,14 @@ verdict when the test has drained. The verdict so far is at GET /verdict; POST
 			return err
 		}
 		defer stop()
+		show := progress.New(a.stdout, progress.Config{})
+		watching, end := context.WithCancel(ctx)
+		var watch sync.WaitGroup
+		watch.Go(func() { show.Watch(watching, auditor.Snapshot, auditor.Phase) })
 		doc, err := auditor.Run(ctx)
+		end()
+		watch.Wait()
+		show.Close()
 		if err != nil {
 			return err
 		}

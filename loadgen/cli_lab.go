@@ -2,16 +2,23 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 )
 
 func labCommand(a *app) *cobra.Command {
 	var c lab.Config
 	var expect expectations
 	c.SetDefaults()
+	var rate units.Rate
+	var size units.Size
+	// The lab hands them on as they are; that they are right is seen here, before
+	// anything is started.
+	load := validation(func() error { return errors.Join(rate.Set(c.Throughput), size.Set(c.MessageSize)) })
 	cmd := a.command(&cobra.Command{
 		Use:   "lab",
 		Short: "Test a real replicator between real Kafka clusters on this machine",
@@ -28,7 +35,7 @@ report. Needs Java 11 or newer and, the first time, Maven and a network.`,
 			err = verdictError(code)
 		}
 		return err
-	}, &c)
+	}, load, &c)
 	f := cmd.Flags()
 	f.StringSliceVar(&c.Topics, "topics", c.Topics, "topics under load")
 	f.StringVar(&c.Throughput, "throughput", c.Throughput, "rate of each producer on each topic: records (20k/s), bytes (5MB/s) or max")

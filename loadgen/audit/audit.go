@@ -172,6 +172,19 @@ func (a *Auditor) Snapshot() verdict.Document {
 	return a.current
 }
 
+// Phase says in a word or two what the audit is doing.
+func (a *Auditor) Phase() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.draining:
+		return "draining"
+	case len(a.current.Verdict.Producers) == 0:
+		return "waiting for producers"
+	}
+	return "under load"
+}
+
 // Ready reports whether both clusters and ledgers have been read at least once.
 func (a *Auditor) Ready() bool {
 	a.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/intervals"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
@@ -17,8 +18,8 @@ import (
 type timeline struct {
 	mu      sync.Mutex
 	seconds map[int64]*second
-	merged  map[windowID]int64 // last second of each partition that is in
-	rates   map[uint64]int64   // and of each run of a producer
+	merged  map[windowID]*intervals.Set // seconds of each partition that are in
+	rates   map[uint64]*intervals.Set   // and of each run of a producer
 	last    verdict.Counts
 	scratch *latency.Histogram
 }
@@ -38,7 +39,7 @@ type second struct {
 }
 
 func newTimeline() *timeline {
-	return &timeline{seconds: map[int64]*second{}, merged: map[windowID]int64{}, rates: map[uint64]int64{}, scratch: latency.New()}
+	return &timeline{seconds: map[int64]*second{}, merged: map[windowID]*intervals.Set{}, rates: map[uint64]*intervals.Set{}, scratch: latency.New()}
 }
 
 func (t *timeline) at(s int64) *second {
@@ -55,12 +56,20 @@ func (t *timeline) at(s int64) *second {
 func (t *timeline) window(e *ledger.WindowEntry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	id := windowID{e.TopicID, e.Partition}
-	if last, ok := t.merged[id]; ok && e.Window.Second <= last {
-		return
+	if once(t.merged, windowID{e.TopicID, e.Partition}, e.Window.Second) {
+		t.add(&e.Window)
 	}
-	t.merged[id] = e.Window.Second
-	t.add(&e.Window)
+}
+
+// once notes that a second is in, and reports whether it was not before.
+// Entries of one writer may come in any order, and more than once.
+func once[K comparable](seconds map[K]*intervals.Set, key K, second int64) bool {
+	set := seconds[key]
+	if set == nil {
+		set = &intervals.Set{}
+		seconds[key] = set
+	}
+	return set.Add(uint64(max(0, second)))
 }
 
 func (t *timeline) add(w *ledger.Window) {
@@ -90,10 +99,9 @@ func (t *timeline) finish(received []*ledger.Received) {
 func (t *timeline) rate(r *ledger.Rate) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if last, ok := t.rates[r.Run]; ok && r.Second <= last {
+	if !once(t.rates, r.Run, r.Second) {
 		return
 	}
-	t.rates[r.Run] = r.Second
 	p := &t.at(r.Second).point
 	p.Scheduled += r.Scheduled
 	p.Sent += r.Acked

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -34,7 +35,8 @@ const (
 	// atOnce how many of them go on at the same time: mostly they wait.
 	chaosRuns = 32
 	atOnce    = 6
-	// KMT_CHAOS_SEED runs one seed alone, with the logs of all parts.
+	// KMT_CHAOS_SEED=7 runs one seed alone, with the logs of all parts;
+	// KMT_CHAOS_SEED=100-200 runs those.
 	seedVariable = "KMT_CHAOS_SEED"
 )
 
@@ -44,16 +46,26 @@ const (
 // compares each verdict with the oracle's reading of both raw logs.
 func TestVerdictIsExactWhateverHappens(t *testing.T) {
 	t.Parallel()
-	seeds := make(chan uint64, chaosRuns)
-	if one, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64); err == nil {
-		seeds <- one
-	} else {
-		for seed := range uint64(chaosRuns) {
-			seeds <- seed + 1
+	first, last := uint64(1), uint64(chaosRuns)
+	if given := os.Getenv(seedVariable); given != "" {
+		from, to, isRange := strings.Cut(given, "-")
+		if !isRange {
+			to = from
+		}
+		var err1, err2 error
+		first, err1 = strconv.ParseUint(from, 10, 64)
+		last, err2 = strconv.ParseUint(to, 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatalf("%s=%q: want a seed such as 7, or a range such as 100-200: %v", seedVariable, given, err)
 		}
 	}
-	runs := len(seeds)
-	close(seeds)
+	seeds := make(chan uint64)
+	go func() {
+		defer close(seeds)
+		for seed := first; seed <= last; seed++ {
+			seeds <- seed
+		}
+	}()
 	var (
 		workers sync.WaitGroup
 		mu      sync.Mutex
@@ -76,8 +88,8 @@ func TestVerdictIsExactWhateverHappens(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	t.Logf("%d runs: %v, %d producers killed; %+v", runs, outcome, unclean, sum)
-	if runs < chaosRuns || t.Failed() {
+	t.Logf("%d runs: %v, %d producers killed; %+v", last-first+1, outcome, unclean, sum)
+	if last-first+1 < chaosRuns || t.Failed() {
 		return
 	}
 	// Chance must not have left anything out.
@@ -140,7 +152,7 @@ func chaos(t *testing.T, seed uint64) (*oracle.Truth, int) {
 	defer cancel()
 	dice := newChance(seed, 0)
 	s := &scene{t: t, log: slog.New(slog.DiscardHandler), partitions: 1 + dice.IntN(4), producers: 1 + dice.IntN(2), over: make(chan struct{})}
-	if os.Getenv(seedVariable) != "" {
+	if os.Getenv(seedVariable) == fmt.Sprint(seed) {
 		s.log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	for _, c := range []**cluster{&s.source, &s.destination} {
@@ -190,32 +202,20 @@ func chaos(t *testing.T, seed uint64) (*oracle.Truth, int) {
 	if dice.one(0.3) {
 		actors.Wait()
 	}
-	auditor, err := s.auditor(ctx)
-	for end := time.Now().Add(patient); err != nil; auditor, err = s.auditor(ctx) {
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
-	type result struct {
-		doc *verdict.Document
-		err error
-	}
-	audited := make(chan result, 1)
-	go func() {
-		doc, err := auditor.Run(ctx)
-		audited <- result{doc, err}
-	}()
+	drain := make(chan struct{})
+	audited := make(chan *verdict.Document, 1)
+	go func() { audited <- s.audit(ctx, drain) }()
 	actors.Wait()
 	close(s.over)
 	s.awaitMirror(ctx)
 	s.awaitConsumers(ctx)
-	auditor.Drain()
-	r := <-audited
-	if r.err != nil {
-		t.Fatalf("no verdict: %v", r.err)
+	close(drain)
+	doc := <-audited
+	if doc == nil {
+		t.FailNow()
 	}
 
-	truth, differences := compare(ctx, t, r.doc, s.source.options(), s.destination.options(), []string{topic}, s.producers)
+	truth, differences := compare(ctx, t, doc, s.source.options(), s.destination.options(), []string{topic}, s.producers)
 	for i, d := range differences {
 		if i == 20 {
 			t.Errorf("… and %d more differences", len(differences)-i)
@@ -310,12 +310,13 @@ func (s *scene) lives(ctx context.Context, dice chance, index int) (killed int) 
 		})
 		switch {
 		case end < 0.5:
-			// Anywhere between its first packet and some hundred after.
-			p.killAfter(1 + dice.IntN(200))
-			if sleep(ctx, dice.between(300*time.Millisecond, 1500*time.Millisecond)) == nil {
-				p.kill()
+			// Anywhere between its first packet and its last, or after that.
+			p.killAfter(1 + dice.IntN(100))
+			select {
+			case <-p.died:
+				killed++
+			case <-p.done:
 			}
-			killed++
 		case end < 0.7:
 			_ = sleep(ctx, dice.between(100*time.Millisecond, time.Second))
 			p.stop()
@@ -520,6 +521,37 @@ func (s *scene) auditor(ctx context.Context, opts ...kgo.Opt) (*audit.Auditor, e
 		Source: append(s.source.options(), opts...), Destination: append(s.destination.options(), opts...),
 		Logger: s.log.With("process", "auditor"), Registerer: prometheus.NewRegistry(),
 	})
+}
+
+// audit audits until there is a verdict; an auditor that gives up, because it was
+// started in the midst of trouble, is started again.
+func (s *scene) audit(ctx context.Context, drain <-chan struct{}) *verdict.Document {
+	for {
+		doc, err := func() (*verdict.Document, error) {
+			a, err := s.auditor(ctx)
+			if err != nil {
+				return nil, err
+			}
+			ended := make(chan struct{})
+			defer close(ended)
+			go func() {
+				select {
+				case <-drain:
+					a.Drain()
+				case <-ended:
+				}
+			}()
+			return a.Run(ctx)
+		}()
+		if err == nil {
+			return doc
+		}
+		if ctx.Err() != nil {
+			s.t.Errorf("no verdict: %v", err)
+			return nil
+		}
+		s.log.Info("the auditor ended with an error", "error", err)
+	}
 }
 
 // awaitMirror waits until the mirror has dealt with everything.

@@ -271,25 +271,11 @@ func (d *demo) show(ctx context.Context) {
 	if d.deps.Progress == nil {
 		return
 	}
-	for sleep(ctx, time.Second) == nil {
-		doc := d.auditor.Snapshot()
-		if doc.Verdict.At == 0 {
-			continue // nothing yet
-		}
-		// The last second but one: of the last not all has been told.
-		var point verdict.Point
-		for _, p := range doc.Timeline {
-			if p.Second <= doc.Verdict.At/1_000_000-2 {
-				point = p
-			}
-		}
-		s := progress.NewSample(&doc.Verdict, &point)
-		s.At = time.Now()
+	d.deps.Progress.Watch(ctx, d.auditor.Snapshot, func() string {
 		d.mu.Lock()
-		s.Phase = d.phase
-		d.mu.Unlock()
-		d.deps.Progress.Show(s)
-	}
+		defer d.mu.Unlock()
+		return d.phase
+	})
 }
 
 // enter begins a phase of what is shown.
@@ -299,13 +285,10 @@ func (d *demo) enter(phase string) {
 	d.phase = phase
 }
 
-// event tells the auditor and whoever watches.
+// event tells the auditor, and through it whoever watches.
 func (d *demo) event(e verdict.Event) {
 	e.Time = time.Now().UnixMicro()
 	d.auditor.AddEvent(e)
-	if d.deps.Progress != nil {
-		d.deps.Progress.Event(e)
-	}
 }
 
 // script is when what happens, after the load began.

@@ -373,8 +373,8 @@ func TestFaults(t *testing.T) {
 			want: func(truth []mirror.Place) int { return partitions*each - len(truth) },
 			check: func(t *testing.T, truth []mirror.Place, from, to log) {
 				for _, at := range truth {
-					value := string(from[at.Partition][at.Offset].Value)
-					if len(places(to[at.Partition])[value]) != 0 {
+					value := from[at.Partition][at.Offset].Value
+					if len(places(to[at.Partition])[string(value)]) != 0 {
 						t.Errorf("%v was not dropped", at)
 					}
 				}
@@ -383,8 +383,8 @@ func TestFaults(t *testing.T) {
 			want: func(truth []mirror.Place) int { return partitions*each + len(truth) },
 			check: func(t *testing.T, truth []mirror.Place, from, to log) {
 				for _, at := range truth {
-					value := string(from[at.Partition][at.Offset].Value)
-					if n := len(places(to[at.Partition])[value]); n != 3 {
+					value := from[at.Partition][at.Offset].Value
+					if n := len(places(to[at.Partition])[string(value)]); n != 3 {
 						t.Errorf("%v is there %d times, want 3", at, n)
 					}
 				}

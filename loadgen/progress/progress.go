@@ -4,6 +4,7 @@ package progress
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -48,6 +49,39 @@ func NewSample(v *verdict.Verdict, p *verdict.Point) Sample {
 		P50: p.P50, P99: p.P99, Pending: p.Pending, RPOSeconds: p.RPOSeconds,
 		Sent: c.Expected, Received: c.Received, Missing: c.Lost + c.Undelivered + c.DestinationLost, Skipped: c.Skipped,
 		Duplicates: c.Duplicates, Reordered: c.Reordered, Corrupt: c.Corrupt + c.Malformed,
+	}
+}
+
+// Watch shows the state every second, and events as they become known, until
+// ctx ends. snapshot returns what is known so far, phase what is going on.
+func (p *Printer) Watch(ctx context.Context, snapshot func() verdict.Document, phase func() string) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	events := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		doc := snapshot()
+		for ; events < len(doc.Events); events++ {
+			p.Event(doc.Events[events])
+		}
+		if doc.Verdict.At == 0 {
+			continue // nothing yet
+		}
+		// The last second but one: of the last not all has been told.
+		var point verdict.Point
+		for _, x := range doc.Timeline {
+			if x.Second <= doc.Verdict.At/1_000_000-2 {
+				point = x
+			}
+		}
+		s := NewSample(&doc.Verdict, &point)
+		s.At = time.Now()
+		s.Phase = phase()
+		p.Show(s)
 	}
 }
 

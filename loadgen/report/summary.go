@@ -12,8 +12,8 @@ import (
 )
 
 // Summary writes the verdict for a terminal, in about 25 lines: the outcome,
-// why, the figures, the expectations, and where the whole report is. Colour is
-// used only where w is a terminal and NO_COLOR is not set.
+// why, the figures, the expectations, and where the whole report is, if paths
+// are given. Colour is used only where w is a terminal and NO_COLOR is not set.
 func Summary(w io.Writer, d *verdict.Document, reports ...string) error {
 	v, c := &d.Verdict, &d.Verdict.Total
 	var b bytes.Buffer
@@ -115,7 +115,7 @@ func Summary(w io.Writer, d *verdict.Document, reports ...string) error {
 		b.WriteString("\n")
 	}
 	for _, r := range reports {
-		fmt.Fprintf(&b, "  %s\n", human.Printable(r))
+		fmt.Fprintf(&b, "  report      %s\n", human.Printable(r))
 	}
 	if _, err := w.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("write summary: %w", err)

@@ -256,6 +256,7 @@ func (t *timeline) rows(a axis, name string, in ...rows) {
 	out := chart{Index: len(t.Charts), Name: name, Kind: "rows", Title: name + " over time"}
 	var figs []json.RawMessage
 	size := 1 / float64(len(in))
+	quiet := true
 	for i, r := range in {
 		b := downsample(a, r.points)
 		bottom := 1 - float64(i+1)*size
@@ -269,6 +270,7 @@ func (t *timeline) rows(a axis, name string, in ...rows) {
 			total += p.v
 			top = math.Max(top, p.v)
 		}
+		quiet = quiet && top == 0
 		switch {
 		case top > 0 && r.state:
 			x.Summary = "up to " + human.Count(uint64(top)) + " at once"
@@ -279,6 +281,9 @@ func (t *timeline) rows(a axis, name string, in ...rows) {
 		out.Y = append(out.Y, label{At: round2(100 * (bottom + size*0.4)), Text: r.name})
 		figs = append(figs, figures(b, !r.state))
 		out.Title += fmt.Sprintf("; %s: %s", r.name, x.Summary)
+	}
+	if quiet {
+		out.Kind = "flat"
 	}
 	t.add(out, unitCount, figs)
 }
@@ -387,7 +392,8 @@ func newOutages(d *verdict.Document) *outages {
 	}
 	var in []row
 	out := &outages{Times: timeLabels(a)}
-	n, step := a.steps()
+	const n = buckets
+	step := (a.to - a.from) / n
 	still := make([]int, n+1) // differences
 	for i := range d.Verdict.Topics {
 		t := &d.Verdict.Topics[i]

@@ -70,7 +70,7 @@ func faults(quantity string) (one, many string) {
 // why says in one sentence what the outcome rests on.
 func why(v *verdict.Verdict) string {
 	c := &v.Total
-	sentence := ""
+	var sentence string
 	switch {
 	case v.Outcome == verdict.Holds:
 		sentence = holds(v)
@@ -131,7 +131,7 @@ func holds(v *verdict.Verdict) string {
 	case c.Duplicates > 0:
 		return fmt.Sprintf("All %s arrived, intact and in order, some of them more than once; every expectation is met.", human.Plural(c.Expected, "record", "records"))
 	default:
-		return fmt.Sprintf("All %s arrived, intact and in order, and once; every expectation is met.", human.Plural(c.Expected, "record", "records"))
+		return fmt.Sprintf("All %s arrived exactly once, intact and in order; every expectation is met.", human.Plural(c.Expected, "record", "records"))
 	}
 }
 

@@ -22,12 +22,12 @@ type chances struct {
 	// The replicator.
 	drop, duplicate, replay, reorder, corrupt, misplace, stall, phantom, foreign, junk float64
 	// The clusters.
-	sourceRetention, sourceCut, sourceOther                          float64
-	retention, cut, election, recreate, markers                      float64
-	producerCrash, sendFails, sendLost, ackLost, twice               float64
-	consumerCrash, pause, rebalance, snapshot, checkpoint            float64
-	unordered, acks0, lostLedger, noScan, shortScan, lazy, noBounds  float64
-	noConsumer, stillRunning, producerMissing, growth, wander, limit float64
+	sourceRetention, sourceCut, sourceOther                         float64
+	retention, cut, election, recreate, markers                     float64
+	producerCrash, sendFails, sendLost, ackLost, twice              float64
+	consumerCrash, pause, rebalance, snapshot, checkpoint           float64
+	unordered, acks0, lostLedger, noScan, shortScan, lazy, noBounds float64
+	noConsumer, stillRunning, producerMissing, growth, limit        float64
 }
 
 func drawChances(r *rand.Rand) chances {
