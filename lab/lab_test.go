@@ -3,7 +3,6 @@ package lab
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle/oracletest"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
 // testOutput passes the lab's lines on to the test's log.
@@ -93,15 +95,28 @@ func TestRealKafka(t *testing.T) {
 	if code != 0 {
 		t.Errorf("the verdict's exit code is %d", code)
 	}
-	var verdict struct {
-		Events []struct{ Kind, Side string }
-	}
-	text, err := os.ReadFile(filepath.Join(output, "verdict.json"))
+	file, err := os.Open(filepath.Join(output, "verdict.json"))
 	must(err)
-	must(json.Unmarshal(text, &verdict))
-	if got := fmt.Sprint(verdict.Events); got != "[{broker-kill source} {broker-return source}]" {
+	defer file.Close()
+	doc, err := verdict.Read(file)
+	must(err)
+	var events []string
+	for _, e := range doc.Events {
+		events = append(events, e.Kind+" "+e.Side)
+	}
+	if got := strings.Join(events, ", "); got != "broker-kill source, broker-return source" {
 		t.Errorf("events %s", got)
 	}
+
+	t.Log("the verdict is what the oracle reads in both raw logs")
+	reading, end := context.WithTimeout(ctx, 3*time.Minute)
+	defer end()
+	truth, differences := oracletest.Compare(reading, t, doc,
+		[]kgo.Opt{kgo.SeedBrokers(l.Source.BootstrapServers()...)}, []kgo.Opt{kgo.SeedBrokers(l.Destination.BootstrapServers()...)}, cfg.Topics, cfg.Producers)
+	for _, d := range differences {
+		t.Errorf("verdict and oracle differ: %s", d)
+	}
+	t.Logf("the oracle: %+v", truth.Total)
 	if !exists(filepath.Join(output, "report.html")) {
 		t.Error("there is no report")
 	}

@@ -72,14 +72,22 @@ func (s *verdictSource) read(ctx context.Context) (*verdict.Document, error) {
 
 func verdictCommand(a *app) *cobra.Command {
 	var from verdictSource
-	var asJSON bool
+	var asJSON, schema bool
 	cmd := a.command(&cobra.Command{
 		Use:   "verdict",
 		Short: "Show a verdict, and exit by it",
 		Example: `  loadgen verdict --file audit-report/verdict.json
   loadgen verdict --url http://127.0.0.1:8002
-  loadgen verdict --file audit-report/verdict.json --json`,
+  loadgen verdict --file audit-report/verdict.json --json
+  loadgen verdict --schema`,
 	}, func(ctx context.Context) error {
+		if schema {
+			text, err := verdict.JSONSchema()
+			if err == nil {
+				_, err = a.stdout.Write(text)
+			}
+			return err
+		}
 		doc, err := from.read(ctx)
 		if err != nil {
 			return err
@@ -93,10 +101,16 @@ func verdictCommand(a *app) *cobra.Command {
 			return err
 		}
 		return exitBy(doc)
-	}, &from)
+	}, validation(func() error {
+		if schema {
+			return nil // nothing is read
+		}
+		return from.Validate()
+	}))
 	cmd.Flags().StringVar(&from.File, "file", "", "verdict.json of a test that has ended")
 	cmd.Flags().StringVar(&from.URL, "url", "", "address of a running auditor")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of verdict.json instead")
 	return cmd
 }
 

@@ -185,6 +185,57 @@ func TestGroup(t *testing.T) {
 	expectExact(t, opts, "orders")
 }
 
+// A partition that changes hands is read on exactly where it was left.
+func TestHandOver(t *testing.T) {
+	_, opts := startCluster(t)
+	createTopic(t, opts, "orders", 6)
+	tr := newTraffic(t, opts, "orders", 1)
+	clients := append(opts, kgo.HeartbeatInterval(20*time.Millisecond))
+	var members []*running
+	read := func() (n uint64) {
+		for _, m := range members {
+			n += m.Progress().Records
+		}
+		return n
+	}
+	for i := range 3 {
+		cfg := testConfig(fmt.Sprint("c", i), "orders")
+		cfg.Group = "verifiers"
+		cfg.SnapshotInterval = maxSnapshotInterval // only what is stored when a partition changes hands counts
+		members = append(members, start(t, clients, cfg))
+		eventually(t, "partitions are shared out", func() bool {
+			total := 0
+			for _, m := range members {
+				n := m.Progress().Partitions
+				if n == 0 || m.Ready() != nil {
+					return false
+				}
+				total += n
+			}
+			return total == 6
+		})
+		tr.send(300, 6, true)
+		eventually(t, "all is read", func() bool { return read() >= uint64(tr.sent) })
+	}
+	for i, m := range members {
+		m.stop()
+		if i < 2 {
+			left := members[i+1:]
+			eventually(t, "the others take over", func() bool {
+				total := 0
+				for _, m := range left {
+					total += m.Progress().Partitions
+				}
+				return total == 6
+			})
+		}
+		if got := read(); got != uint64(tr.sent) {
+			t.Errorf("%d records were read, of %d", got, tr.sent)
+		}
+	}
+	expectExact(t, opts, "orders")
+}
+
 // A process that was paused while another took over its partitions, and wakes
 // and stores what it knew, changes nothing.
 func TestZombie(t *testing.T) {
@@ -262,7 +313,7 @@ func TestZombie(t *testing.T) {
 
 // Markers of transactions hold no record, but count as read.
 func TestTransactions(t *testing.T) {
-	_, opts := startCluster(t)
+	cluster, opts := startCluster(t)
 	createTopic(t, opts, "orders", 2)
 	tr := newTraffic(t, opts, "orders", 1, kgo.TransactionalID("tx"))
 	c := start(t, opts, testConfig("c", "orders"))
@@ -271,15 +322,27 @@ func TestTransactions(t *testing.T) {
 			t.Fatal(err)
 		}
 		tr.send(50, 2, true)
+		for p := range int32(2) { // the marker is of another leader epoch than the records
+			if err := cluster.MoveTopicPartition("orders", p, int32(i)%2); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err := tr.client.EndTransaction(deadline(t), kgo.TransactionEndTry(i%3 > 0)); err != nil {
 			t.Fatal(err)
 		}
 		caughtUp(t, opts, "orders") // with a marker at the end
+		if i%2 == 0 {
+			c.stop()
+			c = start(t, opts, testConfig("c", "orders"))
+		}
 	}
 	c.stop()
 	for p, s := range expectExact(t, opts, "orders") {
 		if !s.Unobserved.Empty() || s.Records == uint64(s.Next) {
 			t.Errorf("partition %d: unobserved %s, %d records up to %d", p, describeSet(&s.Unobserved), s.Records, s.Next)
+		}
+		if s.Generation != 0 {
+			t.Errorf("partition %d was taken for truncated %d times", p, s.Generation)
 		}
 	}
 }
@@ -422,16 +485,23 @@ func TestRetentionAhead(t *testing.T) {
 // A topic that is deleted and made anew is another log: what is known of the
 // old one stays, the new one is read from its start.
 func TestTopicMadeAnew(t *testing.T) {
-	for _, running := range []bool{true, false} {
-		t.Run(map[bool]string{true: "while running", false: "while away"}[running], func(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		running   bool
+		snapshots time.Duration
+	}{{"while running", true, 20 * time.Millisecond}, {"while running, before a snapshot", true, maxSnapshotInterval}, {"while away", false, 20 * time.Millisecond}} {
+		running := test.running
+		t.Run(test.name, func(t *testing.T) {
 			_, opts := startCluster(t)
 			createTopic(t, opts, "orders", 3)
 			tr := newTraffic(t, opts, "orders", 1)
 			tr.send(300, 3, true)
-			c := start(t, opts, testConfig("c", "orders"))
-			caughtUp(t, opts, "orders")
+			cfg := testConfig("c", "orders")
+			cfg.SnapshotInterval = test.snapshots
+			c := start(t, opts, cfg)
+			eventually(t, "it reads", func() bool { return c.Progress().Records == uint64(tr.sent) })
 			old := topicID(t, opts, "orders")
-			before := bestStates(t, opts, "orders")[old]
+			before := readLog(t, opts, "orders")
 			if !running {
 				c.stop()
 			}
@@ -442,17 +512,18 @@ func TestTopicMadeAnew(t *testing.T) {
 				eventually(t, "it waits for the topic", func() bool { return c.log.contain("waiting for a topic") })
 			}
 			createTopic(t, opts, "orders", 2) // fewer partitions
+			first := tr.sent
 			tr = newTraffic(t, opts, "orders", 9)
 			tr.send(500, 2, true)
 			if !running {
-				c = start(t, opts, testConfig("c", "orders"))
+				first = 0
+				c = start(t, opts, cfg)
 			}
-			caughtUp(t, opts, "orders")
-			eventually(t, "it is ready", func() bool { return c.Ready() == nil })
+			eventually(t, "it reads the new topic", func() bool { return c.Ready() == nil && c.Progress().Records == uint64(first+tr.sent) })
 			c.stop()
 			expectExact(t, opts, "orders")
 			for p, s := range bestStates(t, opts, "orders")[old] {
-				if fromState(s).String() != fromState(before[p]).String() {
+				if fromState(s).String() != before[p].String() {
 					t.Errorf("what was known of the old partition %d is not what it was", p)
 				}
 			}

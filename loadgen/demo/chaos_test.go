@@ -24,6 +24,7 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/mirror"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle/oracletest"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/produce"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/topics"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
@@ -215,7 +216,7 @@ func chaos(t *testing.T, seed uint64) (*oracle.Truth, int) {
 		t.FailNow()
 	}
 
-	truth, differences := compare(ctx, t, doc, s.source.options(), s.destination.options(), []string{topic}, s.producers)
+	truth, differences := oracletest.Compare(ctx, t, doc, s.source.options(), s.destination.options(), []string{topic}, s.producers)
 	for i, d := range differences {
 		if i == 20 {
 			t.Errorf("… and %d more differences", len(differences)-i)

@@ -98,7 +98,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	auditing := audit.Config{
 		TestID: testID, Topics: []string{topic}, Producers: producers,
 		Interval: 500 * time.Millisecond, DrainIdle: 6 * time.Second, Quiet: 2 * time.Second,
-		Expectations: d.cfg.Expectations, Settings: d.deps.Settings, Versions: d.deps.Versions,
+		OneClock: true, Expectations: d.cfg.Expectations, Settings: d.deps.Settings, Versions: d.deps.Versions,
 	}
 	auditing.SetDefaults()
 	var err error

@@ -259,7 +259,11 @@ func (r *Reader) take(rec *kgo.Record, fn func(Entry) error) error {
 	if err := fn(e); err != nil {
 		return err
 	}
-	delete(r.chunks, key+"#"+m.Slot)
+	if i := strings.LastIndexByte(m.Slot, '.'); i >= 0 {
+		// The writer's other set, if it is still in the log, is of an older entry.
+		delete(r.chunks, key+"#"+m.Slot[:i]+".0")
+		delete(r.chunks, key+"#"+m.Slot[:i]+".1")
+	}
 	delete(r.bad, key)
 	return nil
 }

@@ -164,11 +164,15 @@ func (s *Store) release(key Key, sl *slot) {
 func (s *Store) write(key Key, sl *slot, payload []byte) (Probe, error) {
 	m := manifest{Length: uint64(len(payload)), Checksum: xxhash.Sum64(payload)}
 	next := sl.last
+	if len(payload) > maxInline {
+		next = (sl.last + 1) % 2
+	}
+	if next >= 0 {
+		m.Slot = s.nonce + "." + strconv.Itoa(next)
+	}
 	if len(payload) <= maxInline {
 		m.Inline = payload
 	} else {
-		next = (sl.last + 1) % 2
-		m.Slot = s.nonce + "." + strconv.Itoa(next)
 		var records []*kgo.Record
 		for chunk := range slices.Chunk(payload, maxInline) {
 			records = append(records, s.record(chunkKey(key.String(), m.Slot, len(records)), append(header(typeChunk), chunk...)))
@@ -226,7 +230,7 @@ type manifest struct {
 	Checksum uint64 // xxhash of the payload
 	Inline   []byte // the payload, if there are no chunks
 	Chunks   uint32
-	Slot     string
+	Slot     string // of the chunks; without chunks, of those that are superseded
 }
 
 func chunkKey(key, slot string, i int) string { return key + "#" + slot + "/" + strconv.Itoa(i) }

@@ -660,20 +660,25 @@ func (r *reading) who(l *Life, s *Stream, n uint64) string {
 	if log.Cut != nil && highest >= *log.Cut {
 		return byUnknown
 	}
-	taken, ok := int64(0), false // by then retention had removed it
+	// When did retention take it, and when did something behind it arrive? Both
+	// are known to lie between two times.
+	takenAfter, takenBy := int64(math.MinInt64), int64(math.MaxInt64)
 	for _, m := range log.Starts {
-		if m.Offset > highest && (!ok || m.At < taken) {
-			taken, ok = m.At, true
+		if m.Offset > lowest {
+			takenAfter = m.After
+			break
 		}
 	}
-	if !ok {
-		return byUnknown
+	for _, m := range log.Starts {
+		if m.Offset > highest {
+			takenBy = m.At
+			break
+		}
 	}
-	// Was it certain at that time that nothing behind it had arrived?
+	passedAfter, passedBy := int64(math.MaxInt64), int64(math.MaxInt64)
+	seen := map[*Stream]bool{}
 	for _, x := range r.in.Strangers[place] {
-		if x.After < taken {
-			return byUnknown
-		}
+		passedAfter = min(passedAfter, x.After) // wherever they lie
 	}
 	for i := range r.in.Lives {
 		other := &r.in.Lives[i]
@@ -683,22 +688,28 @@ func (r *reading) who(l *Life, s *Stream, n uint64) string {
 				continue
 			}
 			for _, x := range o.Overtaken {
-				behind := false
+				from, to := r.bounds(other, o, x.Highest)
+				perhaps, surely := to > lowest, from > highest
 				if o.id(other.Run) == s.id(l.Run) && l.Ordered {
-					behind = x.Highest > n
-				} else if _, reach := r.bounds(other, o, x.Highest); reach > lowest {
-					behind = true
+					perhaps, surely = x.Highest > n, x.Highest > n
 				}
-				if behind && x.After < taken {
-					return byUnknown
+				if surely {
+					passedBy = min(passedBy, x.At)
 				}
-				if behind {
-					break // the first one that was behind
+				if perhaps && !seen[o] {
+					seen[o] = true // of each stream the first one that was behind
+					passedAfter = min(passedAfter, x.After)
 				}
 			}
 		}
 	}
-	return byRetention
+	switch {
+	case takenBy != math.MaxInt64 && takenBy <= passedAfter:
+		return byRetention
+	case passedBy != math.MaxInt64 && passedBy <= takenAfter:
+		return byReplicator
+	}
+	return byUnknown
 }
 
 // unknownStreams deals with arrivals of streams that no book has, and returns

@@ -24,7 +24,7 @@ type Sample struct {
 
 	RecordsIn, RecordsOut float64 // per second: acknowledged by the source, arrived at the destination
 	BytesIn, BytesOut     float64 // likewise
-	// P50 and P99 are of the last second, in milliseconds; 0: nothing arrived.
+	// P50 and P99 are of the last seconds, in milliseconds; 0: nothing arrived.
 	P50, P99   float64
 	Pending    uint64  // records not yet at the destination
 	RPOSeconds float64 // age of the oldest of them
@@ -71,18 +71,41 @@ func (p *Printer) Watch(ctx context.Context, snapshot func() verdict.Document, p
 		if doc.Verdict.At == 0 {
 			continue // nothing yet
 		}
-		// The last second but one: of the last not all has been told.
-		var point verdict.Point
-		for _, x := range doc.Timeline {
-			if x.Second <= doc.Verdict.At/1_000_000-2 {
-				point = x
-			}
-		}
+		point := lately(&doc)
 		s := NewSample(&doc.Verdict, &point)
 		s.At = time.Now()
 		s.Phase = phase()
 		p.Show(s)
 	}
+}
+
+// Rates are those of the last seconds but the very last, of which ledgers have
+// not told yet.
+const (
+	untold   = 2 // seconds
+	averaged = 5
+)
+
+// lately returns the mean rates, the worst latencies and the present state.
+func lately(doc *verdict.Document) verdict.Point {
+	var sum verdict.Point
+	end := doc.Verdict.At/1_000_000 - untold
+	for _, x := range doc.Timeline {
+		if x.Second > end || x.Second <= end-averaged {
+			continue
+		}
+		sum.Sent += x.Sent
+		sum.SentBytes += x.SentBytes
+		sum.Received += x.Received
+		sum.ReceivedBytes += x.ReceivedBytes
+		sum.P50, sum.P99 = max(sum.P50, x.P50), max(sum.P99, x.P99)
+		sum.Pending, sum.RPOSeconds = x.Pending, x.RPOSeconds
+	}
+	sum.Sent /= averaged
+	sum.SentBytes /= averaged
+	sum.Received /= averaged
+	sum.ReceivedBytes /= averaged
+	return sum
 }
 
 // Config says how to print.

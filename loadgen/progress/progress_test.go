@@ -2,6 +2,7 @@ package progress_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -115,4 +116,38 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 	p.Close()
 	p.Close()
+}
+
+// What is shown is of the last seconds that ledgers have told of, and each
+// event is shown once.
+func TestWatch(t *testing.T) {
+	doc := verdict.Document{
+		Verdict: verdict.Verdict{At: 100_500_000},
+		Events:  []verdict.Event{{Time: 97_000_000, Kind: "broker-kill", Side: "source"}},
+	}
+	for second := int64(80); second <= 100; second++ {
+		doc.Timeline = append(doc.Timeline, verdict.Point{Second: second, Sent: 1000, Received: 500, P99: float64(second)})
+	}
+	for i := range doc.Timeline[19:] {
+		doc.Timeline[19+i].Sent = 0 // seconds 99 and 100 are not told of yet
+	}
+	var out bytes.Buffer
+	p := progress.New(&out, progress.Config{Every: time.Millisecond})
+	ctx, cancel := context.WithCancel(t.Context())
+	shown := 0
+	p.Watch(ctx, func() verdict.Document { return doc }, func() string {
+		if shown++; shown == 2 {
+			cancel()
+		}
+		return "under load"
+	})
+	p.Close()
+	for _, want := range []string{"under load", "1k/s", "500/s", "98 ms"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in:\n%s", want, out.String())
+		}
+	}
+	if n := strings.Count(out.String(), "broker-kill"); n != 1 {
+		t.Errorf("the event is shown %d times:\n%s", n, out.String())
+	}
 }

@@ -329,6 +329,7 @@ type state struct {
 	parts    map[TopicPartition]*Partition
 	received map[TopicPartition]*ledger.Received
 	sent     map[uint64]*ledger.Sent // by run
+	streams  map[ledger.Stream]*ledger.SentStream
 	unread   map[string][]unread     // by topic
 	doubts   []string
 	madeUp   uint64 // phantoms of runs whose ledger is known
@@ -353,10 +354,14 @@ func Compute(in *Input) Verdict {
 		parts:    map[TopicPartition]*Partition{},
 		received: map[TopicPartition]*ledger.Received{},
 		sent:     map[uint64]*ledger.Sent{},
+		streams:  map[ledger.Stream]*ledger.SentStream{},
 		unread:   map[string][]unread{},
 	}
 	for _, sent := range in.Sent {
 		s.sent[sent.Run] = sent
+		for _, st := range sent.Streams {
+			s.streams[st.Stream] = st
+		}
 	}
 	s.arrived()
 	s.findUnread()
@@ -765,21 +770,16 @@ func (s *state) missing(sent *ledger.Sent, st *ledger.SentStream, missing, skipp
 
 const notReadBack = "the source log could not be read back, so whose fault it is stays open"
 
-// piece returns the end of the part of [from, to) that begins at from and of
-// which the same is known: no sample and no notice divides it.
+// piece returns the end of the part of [from, to), of which nothing has
+// arrived, that begins at from and of which the same is known: no sample
+// divides it.
 func (s *state) piece(key ledger.Stream, from, to uint64) uint64 {
 	for _, x := range s.in.Samples[key] {
 		if x.Sequence == from {
 			return from + 1
 		}
 		if x.Sequence > from {
-			to = min(to, x.Sequence)
-			break
-		}
-	}
-	for _, n := range s.in.Noticed[key] {
-		if n.Below > from {
-			return min(to, n.Below)
+			return min(to, x.Sequence)
 		}
 	}
 	return to
@@ -799,40 +799,55 @@ func (s *state) attribute(sent *ledger.Sent, st *ledger.SentStream, source *Sour
 	if source.Cut != nil && highest >= *source.Cut {
 		return ByUnknown, fmt.Sprintf("the source's log was truncated at offset %d, and its retention has removed what could tell who lost it", *source.Cut)
 	}
-	for _, start := range source.Starts {
-		if start.Offset <= highest {
-			continue
-		}
-		// By now retention had taken all of them.
-		if start.At <= s.overtakenAfter(sent, st.Stream, lowest, from) {
-			return ByRetention, "the source's retention removed it before the replicator went past it"
-		}
-		break
+	// It was there until retention took it: not before the log start had passed
+	// the lowest offset, at the latest when it had passed the highest.
+	takenAfter, takenBy := int64(math.MinInt64), int64(math.MaxInt64)
+	if i := slices.IndexFunc(source.Starts, func(x LogStart) bool { return x.Offset > lowest }); i >= 0 {
+		takenAfter = source.Starts[i].After
 	}
-	return ByUnknown, "the source no longer holds it, and whether retention or the replicator was first was not seen"
+	if i := slices.IndexFunc(source.Starts, func(x LogStart) bool { return x.Offset > highest }); i >= 0 {
+		takenBy = source.Starts[i].At
+	}
+	overtakenAfter, overtakenBy := s.overtaken(sent, st.Stream, lowest, highest, from)
+	switch {
+	case takenBy <= overtakenAfter && takenBy != math.MaxInt64:
+		return ByRetention, "the source's retention removed it before the replicator went past it"
+	case overtakenBy <= takenAfter:
+		return ByReplicator, "later records had arrived before the source's retention removed it"
+	default:
+		return ByUnknown, "the source no longer holds it, and whether retention or the replicator was first was not seen"
+	}
 }
 
-// overtakenAfter returns a time at which nothing that lies behind the sequence
-// in the source log had arrived; lowest is where the sequence lies, at least.
-func (s *state) overtakenAfter(sent *ledger.Sent, stream ledger.Stream, lowest int64, sequence uint64) int64 {
-	after := int64(math.MaxInt64)
+// overtaken says when the replicator went past a sequence that lies in the
+// source log between the offsets lowest and highest: not before the time after,
+// at the latest at the time by.
+func (s *state) overtaken(sent *ledger.Sent, stream ledger.Stream, lowest, highest int64, sequence uint64) (after, by int64) {
+	after, by = math.MaxInt64, math.MaxInt64
 	for key, notices := range s.in.Noticed {
 		if key.Topic != stream.Topic || key.Partition != stream.Partition {
 			continue
 		}
-		for _, n := range notices {
-			if key == stream && sent.Ordered {
-				if n.Below <= sequence {
-					continue
-				}
-			} else if s.highestOffset(key, n.Below) <= lowest {
-				continue
+		own := key == stream && sent.Ordered
+		if i := slices.IndexFunc(notices, func(n Notice) bool {
+			if own {
+				return n.Below > sequence
 			}
-			after = min(after, n.After)
-			break
+			return s.highestOffset(key, n.Below) > lowest
+		}); i >= 0 {
+			after = min(after, notices[i].After)
+		}
+		if i := slices.IndexFunc(notices, func(n Notice) bool {
+			if own {
+				return n.Below > sequence
+			}
+			other := s.streams[key]
+			return other != nil && LowestOffset(s.sent[key.Run], other, s.in.Samples[key], n.Below) > highest
+		}); i >= 0 {
+			by = min(by, notices[i].At)
 		}
 	}
-	return after
+	return after, by
 }
 
 // find adds a finding if the set holds anything.

@@ -1,4 +1,6 @@
-package demo
+// Package oracletest lets tests hold a verdict against the oracle's reading of
+// the raw logs of two live clusters.
+package oracletest
 
 import (
 	"context"
@@ -15,9 +17,9 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
-// compare holds a verdict against the oracle's reading of both raw logs and of
+// Compare holds a verdict against the oracle's reading of both raw logs and of
 // the producers' books, and returns what is true.
-func compare(ctx context.Context, t *testing.T, doc *verdict.Document, source, destination []kgo.Opt, topics []string, producers int) (*oracle.Truth, []string) {
+func Compare(ctx context.Context, t *testing.T, doc *verdict.Document, source, destination []kgo.Opt, topics []string, producers int) (*oracle.Truth, []string) {
 	t.Helper()
 	in := &oracle.Input{Test: doc.Verdict.Test, Final: true, Producers: producers, Topics: topics, Lives: lives(ctx, t, doc, source)}
 	for place, log := range rawLogs(ctx, t, source, topics) {
