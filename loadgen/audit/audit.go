@@ -203,8 +203,16 @@ func (a *Auditor) Ready() bool {
 // rarely more than "cannot say", within 30 s.
 func (a *Auditor) Run(ctx context.Context) (*verdict.Document, error) {
 	defer a.Close()
-	if err := a.restore(ctx); err != nil {
-		return nil, err
+	// A broker may be down just now: that is what tests are made of.
+	for err := a.restore(ctx); err != nil; err = a.restore(ctx) {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		a.log.Warn("cannot read the destination ledger; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(a.cfg.Interval):
+		}
 	}
 	interrupted := a.watch(ctx)
 	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)

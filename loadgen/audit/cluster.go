@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -28,6 +29,8 @@ type cluster struct {
 }
 
 func openCluster(ctx context.Context, side string, opts []kgo.Opt, topic string, cfg Config, log *slog.Logger) (*cluster, error) {
+	// After a leader has moved, looking must go on soon.
+	opts = append([]kgo.Opt{kgo.MetadataMinAge(250 * time.Millisecond)}, opts...)
 	client, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("%s cluster: %w", side, err)

@@ -40,7 +40,7 @@ func (c *Consumer) join(ctx context.Context, fatal context.CancelCauseFunc, wg *
 	client.PauseFetchTopics(c.cfg.Topics...)
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			client.PollFetches(ctx).EachError(func(_ string, partition int32, err error) {
+			client.PollFetches(ctx).EachError(func(_ string, _ int32, err error) {
 				switch {
 				case ctx.Err() != nil || errors.Is(err, kgo.ErrClientClosed):
 				case errors.Is(err, kerr.GroupAuthorizationFailed), errors.Is(err, kerr.TopicAuthorizationFailed):

@@ -481,10 +481,12 @@ func (r *reading) stream(l *Life, s *Stream) {
 			r.t.Phantoms[id][n] = true
 			continue
 		}
-		highest = max(highest, n)
+		if s.Control == nil || n != *s.Control {
+			highest = max(highest, n)
+		}
 	}
 	for n := range r.once[id] {
-		if reserved[n] {
+		if reserved[n] && (s.Control == nil || n != *s.Control) {
 			highest = max(highest, n)
 		}
 	}

@@ -193,19 +193,23 @@ func (w *world) notice(v *look) {
 				continue
 			}
 			limit, known := uint64(math.MaxUint64), false
+			control := uint64(math.MaxUint64)
 			for _, s := range v.sent {
 				if s.Run == key.Run {
 					limit = 0 // a stream that a known life never had is made up
 					for _, st := range s.Streams {
 						if st.Stream == key {
 							limit = st.Reserved
+							if st.Control != nil {
+								control = *st.Control
+							}
 						}
 					}
 				}
 			}
 			highest := uint64(0)
 			for n := range seen {
-				if n < limit {
+				if n < limit && n != control {
 					highest, known = max(highest, n), true
 				}
 			}

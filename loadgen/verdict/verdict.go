@@ -330,7 +330,7 @@ type state struct {
 	received map[TopicPartition]*ledger.Received
 	sent     map[uint64]*ledger.Sent // by run
 	streams  map[ledger.Stream]*ledger.SentStream
-	unread   map[string][]unread     // by topic
+	unread   map[string][]unread // by topic
 	doubts   []string
 	madeUp   uint64 // phantoms of runs whose ledger is known
 }
@@ -629,8 +629,9 @@ func (s *state) stream(sent *ledger.Sent, st *ledger.SentStream, running bool) C
 	}
 
 	// The rest is about what is missing at the destination.
-	reached := inReserve.Clone() // phantoms do not count
+	reached := inReserve.Clone()
 	reached.Union(&once)
+	reached = reached.Minus(&control) // nothing that was made up counts
 	highest, _ := reached.Max()
 	skipped := missing.Below(highest)
 	switch {
