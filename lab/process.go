@@ -145,16 +145,19 @@ func (s *supervisor) stop() {
 	for p := range s.running {
 		left = append(left, p)
 	}
-	if !s.stopped {
-		close(s.starts)
-		s.stopped = true
-	}
+	first := !s.stopped
+	s.stopped = true
 	s.mu.Unlock()
 	for _, p := range left {
 		p.signal(syscall.SIGKILL)
 	}
 	for _, p := range left {
 		<-p.done
+	}
+	if first {
+		// Only now: the end of the thread that started them kills the children, and
+		// would do so before what they have started is killed with them.
+		close(s.starts)
 	}
 }
 

@@ -149,7 +149,7 @@ func TestProduceTrouble(t *testing.T) {
 // A signal ends the load, and that is no failure.
 func TestProduceStops(t *testing.T) {
 	address := cluster(t)
-	p := tool(t, "/readyz", "produce", "--test-id", "t1", "--id", "p1", "--topics", "a", "--bootstrap-servers", address, "--throughput", "500/s")
+	p := tool(t, "/readyz", "produce", "--test-id", "t1", "--id", "p1", "--topics", "a", "--num-partitions", "1", "--bootstrap-servers", address, "--throughput", "500/s")
 	p.await(t, "records arrive", func() bool { n, _ := records(t, address, "a"); return n > 100 })
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

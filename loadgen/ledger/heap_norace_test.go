@@ -2,4 +2,7 @@
 
 package ledger
 
-const manyRecords = 100_000_000
+const (
+	fewRecords  = 1_000_000
+	manyRecords = 100_000_000
+)

@@ -3,4 +3,7 @@
 package ledger
 
 // The race detector makes everything ten times as slow.
-const manyRecords = 5_000_000
+const (
+	fewRecords  = 200_000
+	manyRecords = 2_000_000
+)

@@ -67,7 +67,7 @@ func sizeOf(t testing.TB, n, streams, gaps int) (heap, stored int) {
 // What a consumer keeps in memory depends on streams and gaps, not on how many
 // records it has read.
 func TestHeapDoesNotGrowWithRecords(t *testing.T) {
-	const few = 1_000_000
+	const few = fewRecords
 	for _, shape := range []struct{ streams, gaps, many int }{{64, 1000, manyRecords}, {1, 0, 5 * few}, {64, 50_000, 5 * few}} {
 		heap, stored := sizeOf(t, few, shape.streams, shape.gaps)
 		moreHeap, moreStored := sizeOf(t, shape.many, shape.streams, shape.gaps)

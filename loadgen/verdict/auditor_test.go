@@ -185,6 +185,35 @@ func (a *auditor) sample(key ledger.Stream, x ledger.Sample) {
 	a.samples[key] = append(slices.Clip(all), x)
 }
 
+// highest is how far the stream has come; what is made up does not count.
+func (v *look) highest(key ledger.Stream, seen map[uint64]bool) (highest uint64, any bool) {
+	limit, control := uint64(math.MaxUint64), uint64(math.MaxUint64)
+	for _, s := range v.sent {
+		if s.Run != key.Run {
+			continue
+		}
+		limit = 0 // a known life never had the stream, unless it is among its streams
+		for _, st := range s.Streams {
+			if st.Stream != key {
+				continue
+			}
+			limit = st.Reserved
+			if s.Closed {
+				limit = st.Next
+			}
+			if st.Control != nil {
+				control = *st.Control
+			}
+		}
+	}
+	for n := range seen {
+		if n < limit && n != control {
+			highest, any = max(highest, n), true
+		}
+	}
+	return highest, any
+}
+
 // notice notes how far each stream has come.
 func (w *world) notice(v *look) {
 	for _, t := range w.topics {
@@ -192,29 +221,9 @@ func (w *world) notice(v *look) {
 			if key.Topic != t.name {
 				continue
 			}
-			limit, known := uint64(math.MaxUint64), false
-			control := uint64(math.MaxUint64)
-			for _, s := range v.sent {
-				if s.Run == key.Run {
-					limit = 0 // a stream that a known life never had is made up
-					for _, st := range s.Streams {
-						if st.Stream == key {
-							limit = st.Reserved
-							if st.Control != nil {
-								control = *st.Control
-							}
-						}
-					}
-				}
-			}
-			highest := uint64(0)
-			for n := range seen {
-				if n < limit && n != control {
-					highest, known = max(highest, n), true
-				}
-			}
+			highest, any := v.highest(key, seen)
 			last := w.aud.notices[key]
-			if !known || len(last) > 0 && last[len(last)-1].Below >= highest {
+			if !any || len(last) > 0 && last[len(last)-1].Below >= highest {
 				continue
 			}
 			after, ok := w.aud.covered[t]
@@ -269,12 +278,7 @@ func (w *world) lookUp(v *look) {
 			if st.stored.version == 0 || w.chance(0.3) {
 				continue
 			}
-			highest := uint64(0)
-			for n := range v.ever[key] {
-				if n < st.stored.reserved {
-					highest = max(highest, n)
-				}
-			}
+			highest, _ := v.highest(key, v.ever[key])
 			lowest, any := uint64(0), false
 			present := map[uint64]bool{}
 			for _, x := range st.log.live {
@@ -673,6 +677,7 @@ func (w *world) drain() {
 
 // check computes the verdict and compares it with the truth.
 func (w *world) check(when string, in *verdict.Input, truth *oracle.Input) (*verdict.Verdict, *oracle.Truth) {
+	w.faults["verdict "+when]++
 	v := verdict.Compute(in)
 	data, err := json.Marshal(v)
 	if err != nil {

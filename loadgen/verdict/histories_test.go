@@ -2,6 +2,7 @@ package verdict_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -144,12 +145,7 @@ func (w *world) age(v *verdict.Verdict, last *look, fate func(*send) (oracle.Fat
 	}
 	for _, l := range last.lives {
 		for _, st := range l.streams {
-			highest := uint64(0)
-			for n := range last.ever[st.st.Stream] {
-				if n < st.stored.reserved {
-					highest = max(highest, n)
-				}
-			}
+			highest, _ := last.highest(st.st.Stream, last.ever[st.st.Stream])
 			for n, s := range st.sends {
 				if n < highest {
 					continue
@@ -206,9 +202,10 @@ func (w *world) blame(s *send, by string, first map[*send]int64, there map[*send
 type statistics struct {
 	mu       sync.Mutex
 	records  uint64
-	outcomes map[string]int
+	outcomes map[string]uint64
 	words    map[string]uint64
-	doubts   map[string]int
+	doubts   map[string]uint64
+	faults   map[string]uint64
 }
 
 func (s *statistics) count(w *world, v *verdict.Verdict, t *oracle.Truth) {
@@ -227,17 +224,8 @@ func (s *statistics) count(w *world, v *verdict.Verdict, t *oracle.Truth) {
 			}
 		}
 	}
-	for _, l := range w.lives {
-		if l.over && !l.stored.Closed {
-			s.words["producer crashes"]++
-		}
-		for _, e := range l.epochs {
-			s.words["epochs after growth"] += uint64(e)
-		}
-	}
-	s.words["consumer lives"] += uint64(w.writers)
-	for _, e := range w.ledger {
-		s.words["rollbacks"] += uint64(e.has.generation)
+	for what, n := range w.faults {
+		s.faults[what] += n
 	}
 	if v.Outcome == verdict.CannotSay {
 		for _, r := range v.Reasons {
@@ -267,18 +255,14 @@ func (s *statistics) String() string {
 	for _, o := range []string{"holds", "broken", "cannot say"} {
 		fmt.Fprintf(&b, ", %s %d", o, s.outcomes[o])
 	}
-	for _, m := range []map[string]uint64{s.words} {
-		keys := make([]string, 0, len(m))
-		for k := range m {
-			keys = append(keys, k)
+	for _, part := range []struct {
+		title  string
+		counts map[string]uint64
+	}{{"what struck", s.faults}, {"words", s.words}, {"reasons for cannot say", s.doubts}} {
+		fmt.Fprintf(&b, "\n%s", part.title)
+		for _, k := range slices.Sorted(maps.Keys(part.counts)) {
+			fmt.Fprintf(&b, "\n  %s: %d", k, part.counts[k])
 		}
-		slices.Sort(keys)
-		for _, k := range keys {
-			fmt.Fprintf(&b, "\n  %s: %d", k, m[k])
-		}
-	}
-	for k, n := range s.doubts {
-		fmt.Fprintf(&b, "\n  reason for cannot say: %s: %d", k, n)
 	}
 	return b.String()
 }
@@ -316,7 +300,7 @@ func TestHistories(t *testing.T) {
 	if n == 1 {
 		log = t.Logf
 	}
-	st := &statistics{outcomes: map[string]int{}, words: map[string]uint64{}, doubts: map[string]int{}}
+	st := &statistics{outcomes: map[string]uint64{}, words: map[string]uint64{}, doubts: map[string]uint64{}, faults: map[string]uint64{}}
 	var next, failures atomic.Uint64
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -335,6 +319,28 @@ func TestHistories(t *testing.T) {
 	}
 	wg.Wait()
 	t.Log(st)
+	if n >= 1000 && !t.Failed() {
+		st.suffice(t, n)
+	}
 }
 
-const defaultHistories = 10_000
+// suffice checks that the histories had something of everything, and that they
+// are not mostly such that nothing can be said.
+func (s *statistics) suffice(t *testing.T, n uint64) {
+	t.Helper()
+	want := func(counts map[string]uint64, names ...string) {
+		for _, name := range names {
+			if counts[name] == 0 {
+				t.Errorf("%d histories had nothing of: %s", n, name)
+			}
+		}
+	}
+	want(s.outcomes, string(verdict.Holds), string(verdict.Broken), string(verdict.CannotSay))
+	want(s.words, words...)
+	want(s.words, "lost by replicator", "lost by retention", "lost by source cluster", "lost by unknown", "undelivered by unknown")
+	want(s.faults, "source retention", "source truncated", "destination retention", "destination truncated", "destination made anew", "replicator stalled",
+		"producer crashed", "producer followed growth", "consumer crashed", "consumer became a zombie", "consumer rolled back", "partition moved")
+	if n := s.outcomes[string(verdict.CannotSay)]; n*4 > n+s.outcomes[string(verdict.Holds)]+s.outcomes[string(verdict.Broken)] {
+		t.Errorf("nothing can be said of more than a quarter of the histories: the faults are drawn too often together")
+	}
+}

@@ -259,6 +259,7 @@ type world struct {
 	over      bool // and the replicator has come to its end
 	log       func(format string, args ...any)
 	problems  []string
+	faults    map[string]uint64 // how often each trouble struck
 }
 
 func (w *world) chance(p float64) bool { return p > 0 && w.r.Float64() < p }
@@ -274,7 +275,8 @@ func newWorld(seed uint64, filler *message.Filler, log func(string, ...any)) *wo
 	w := &world{
 		seed: seed, r: r, c: drawChances(r), now: 1_700_000_000_000_000 + r.Int64N(1_000_000), test: testID,
 		dec:   message.NewDecoder(testID),
-		owner: map[place]*consumer{}, ledger: map[entryKey]*entry{}, lazy: map[place]bool{}, log: log,
+		faults: map[string]uint64{},
+		owner:  map[place]*consumer{}, ledger: map[entryKey]*entry{}, lazy: map[place]bool{}, log: log,
 	}
 	w.aud = newAuditor(w)
 	for i := range 1 + r.IntN(10)/8 {
@@ -390,6 +392,7 @@ func (w *world) disturb() {
 		l := t.source[w.r.IntN(len(t.source))]
 		if l.end > l.start {
 			l.retain(l.start+1+w.r.Int64N(l.end-l.start), w.now)
+			w.faults["source retention"]++
 			w.log("%d source %v begins at %d", w.step, l.place, l.start)
 		}
 	}
@@ -397,6 +400,7 @@ func (w *world) disturb() {
 		l := t.source[w.r.IntN(len(t.source))]
 		if l.end > l.start {
 			l.truncate(l.end-1-w.r.Int64N(min(6, l.end-l.start)), w.now)
+			w.faults["source truncated"]++
 			w.log("%d source %v is cut to %d", w.step, l.place, l.end)
 		}
 	}
@@ -406,6 +410,7 @@ func (w *world) disturb() {
 	l := t.dst.logs[w.r.IntN(len(t.dst.logs))]
 	if w.chance(w.c.retention*2) && l.end > l.start {
 		l.start += 1 + w.r.Int64N(l.end-l.start)
+		w.faults["destination retention"]++
 		w.log("%d destination %v begins at %d", w.step, l.place, l.start)
 	}
 	if w.chance(w.c.election * 3) {
@@ -413,6 +418,7 @@ func (w *world) disturb() {
 	}
 	if w.chance(w.c.cut*2) && l.end > l.start {
 		l.truncate(l.end - 1 - w.r.Int64N(min(12, l.end-l.start)))
+		w.faults["destination truncated"]++
 		w.log("%d destination %v is cut to %d", w.step, l.place, l.end)
 	}
 	if w.chance(w.c.recreate * 2) {
@@ -430,6 +436,7 @@ func (w *world) disturb() {
 				l.position = l.start
 			}
 		}
+		w.faults["destination made anew"]++
 		w.log("%d destination of %s is made anew", w.step, t.name)
 	}
 }
@@ -499,6 +506,7 @@ func (w *world) replicate(l *sourceLog) {
 		}
 		if w.chance(w.c.stall) {
 			l.stalled, l.held = true, nil
+			w.faults["replicator stalled"]++
 			w.log("%d the replicator stalls on %v at %d", w.step, l.place, l.position)
 			return
 		}
@@ -811,6 +819,7 @@ func (l *life) send(w *world) {
 	if n := len(t.source); n > l.parts[t.name] && w.chance(0.5) {
 		l.parts[t.name] = n
 		l.epochs[t.name]++
+		w.faults["producer followed growth"]++
 	}
 	s := l.stream(w, t, int32(w.r.IntN(l.parts[t.name])))
 	for range 1 + w.r.IntN(5) {
@@ -915,6 +924,7 @@ func (l *life) crash(w *world) {
 		}
 	}
 	l.over = true
+	w.faults["producer crashed"]++
 	w.log("%d life %016x crashes", w.step, l.sent.Run)
 }
 
@@ -1047,6 +1057,7 @@ func (c *consumer) act(w *world) {
 		w.leave(c)
 		w.consumers = slices.DeleteFunc(w.consumers, func(x *consumer) bool { return x == c })
 		w.addConsumer()
+		w.faults["consumer crashed"]++
 		w.log("%d %s crashes", w.step, c.writer)
 		return
 	case c.zombie == 0 && w.chance(w.c.pause):
@@ -1054,6 +1065,7 @@ func (c *consumer) act(w *world) {
 		c.paused = w.step + w.r.IntN(60)
 		c.zombie = c.paused + 1 + w.r.IntN(30)
 		w.addConsumer()
+		w.faults["consumer became a zombie"]++
 		w.log("%d %s is paused until %d", w.step, c.writer, c.paused)
 		return
 	case c.zombie == 0 && w.chance(w.c.rebalance):
@@ -1062,6 +1074,7 @@ func (c *consumer) act(w *world) {
 		}
 		delete(c.states, at)
 		delete(w.owner, at)
+		w.faults["partition moved"]++
 		return
 	}
 	if w.lazy[at] && (w.chance(0.9) || w.chance(w.c.noConsumer)) {
@@ -1215,6 +1228,7 @@ func (c *consumer) rollBack(w *world, log *dstLog, s *partitionState, end int64)
 		}
 		base.st, base.has = st, s.checkpoints[n-1].has.clone()
 	}
+	w.faults["consumer rolled back"]++
 	w.log("%d %s rolls %v back from %d to %d", w.step, c.writer, log.place, s.has.next, base.has.next)
 	st := s.st.RollBack(base.st)
 	base.has.generation = s.has.generation + 1

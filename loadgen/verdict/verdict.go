@@ -267,6 +267,15 @@ func reserve(sent *ledger.Sent, st *ledger.SentStream) (all, control intervals.S
 	return all, control
 }
 
+// Reached returns the highest sequence of the stream of those that have arrived;
+// ok is false if there is none. What was made up does not count: sequences that
+// were never reserved, and the control.
+func Reached(sent *ledger.Sent, st *ledger.SentStream, arrived *intervals.Set) (highest uint64, ok bool) {
+	all, _ := reserve(sent, st)
+	reached := arrived.Intersect(&all)
+	return reached.Max()
+}
+
 // scanned returns what a complete scan found of the stream; nil if there was no
 // such scan.
 func (l *SourceLog) scanned(key ledger.Stream) *Scanned {
@@ -629,10 +638,9 @@ func (s *state) stream(sent *ledger.Sent, st *ledger.SentStream, running bool) C
 	}
 
 	// The rest is about what is missing at the destination.
-	reached := inReserve.Clone()
-	reached.Union(&once)
-	reached = reached.Minus(&control) // nothing that was made up counts
-	highest, _ := reached.Max()
+	ever := seen.Clone()
+	ever.Union(&once)
+	highest, _ := Reached(sent, st, &ever)
 	skipped := missing.Below(highest)
 	switch {
 	case !s.in.Final:
