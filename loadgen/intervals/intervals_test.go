@@ -79,7 +79,7 @@ func TestSetAgainstMap(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		n, span := 1+r.IntN(200), uint64(1+r.IntN(400))
-		if seed%50 == 0 {
+		if seed%150 == 0 {
 			n, span = 60_000, 2_000_000 // becomes a bitmap
 		}
 		a, ta := fill(r, n, span)

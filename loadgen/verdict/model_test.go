@@ -274,7 +274,7 @@ func newWorld(seed uint64, filler *message.Filler, log func(string, ...any)) *wo
 	r := rand.New(rand.NewPCG(seed, 0x5eed))
 	w := &world{
 		seed: seed, r: r, c: drawChances(r), now: 1_700_000_000_000_000 + r.Int64N(1_000_000), test: testID,
-		dec:   message.NewDecoder(testID),
+		dec:    message.NewDecoder(testID),
 		faults: map[string]uint64{},
 		owner:  map[place]*consumer{}, ledger: map[entryKey]*entry{}, lazy: map[place]bool{}, log: log,
 	}
