@@ -284,7 +284,7 @@ func (a *Auditor) look(ctx context.Context) error {
 		a.log.Warn("could not look suspects up in the source log", "error", err)
 	}
 	a.publish(a.evidence.input(a.cfg, false))
-	a.store(ctx)
+	a.store(ctx, storeEvery)
 	return nil
 }
 
@@ -439,7 +439,7 @@ func (a *Auditor) conclude(ctx context.Context, interrupted bool) (*verdict.Docu
 			doc.Verdict.Reasons = append(doc.Verdict.Reasons, "the audit was stopped before the test had drained")
 		}
 	}
-	a.store(ctx)
+	a.store(ctx, 0)
 	return doc, nil
 }
 
@@ -488,10 +488,13 @@ func (a *Auditor) auditKey() ledger.Key {
 	return ledger.Key{Test: a.cfg.TestID, Kind: ledger.KindAudit, Name: "evidence"}
 }
 
+// storeEvery is how often the evidence is stored.
+const storeEvery = 5 * time.Second
+
 // store keeps the evidence that is gone when it is not kept. The writes are
 // also probes of both clusters' clocks.
-func (a *Auditor) store(ctx context.Context) {
-	data, due := a.evidence.encode(5 * time.Second)
+func (a *Auditor) store(ctx context.Context, every time.Duration) {
+	data, due := a.evidence.encode(every)
 	if !due {
 		return
 	}
@@ -500,6 +503,7 @@ func (a *Auditor) store(ctx context.Context) {
 		a.log.Warn("could not store the auditor's evidence", "error", err)
 		return
 	}
+	a.evidence.stored()
 	a.evidence.clock.auditor(true, probe)
 	if probe, err = a.src.store.Put(ctx, ledger.Key{Test: a.cfg.TestID, Kind: ledger.KindAudit, Name: "probe"}, nil); err != nil {
 		a.log.Warn("could not probe the source cluster's clock", "error", err)

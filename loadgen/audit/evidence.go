@@ -674,11 +674,21 @@ func (e *evidence) encode(every time.Duration) ([]byte, bool) {
 		return nil, false
 	}
 	data, err := ledger.Encode(&e.kept)
-	if err != nil {
-		return nil, false
-	}
+	return data, err == nil
+}
+
+// stored notes that the evidence has been stored.
+func (e *evidence) stored() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.storedAt = time.Now()
-	return data, true
+}
+
+// isStored reports whether it ever was.
+func (e *evidence) isStored() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.storedAt.IsZero()
 }
 
 // decode takes over the evidence that an auditor before this one kept.
@@ -706,6 +716,10 @@ func (e *evidence) decode(data []byte) error {
 			e.kept.LookedUp[key] = x
 		}
 	}
-	e.kept.Events = append(k.Events, e.kept.Events...)
+	for _, event := range k.Events { // the ledger may still hold older versions of the same
+		if !slices.Contains(e.kept.Events, event) {
+			e.kept.Events = append(e.kept.Events, event)
+		}
+	}
 	return nil
 }

@@ -1,0 +1,212 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+)
+
+// pair is two clusters with one topic of one partition, and no load tools: the
+// tests write the ledgers themselves.
+type pair struct{ source, destination []kgo.Opt }
+
+func newPair(t *testing.T) *pair {
+	t.Helper()
+	var p pair
+	for _, side := range []*[]kgo.Opt{&p.source, &p.destination} {
+		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "load"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		*side = []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}
+	}
+	return &p
+}
+
+func (p *pair) auditor(t *testing.T) *Auditor {
+	t.Helper()
+	cfg := Config{TestID: "t1", Topics: []string{"load"}, Interval: 20 * time.Millisecond, DrainIdle: time.Second, Quiet: 100 * time.Millisecond, DeadAfter: 300 * time.Millisecond}
+	a, err := New(t.Context(), cfg, Deps{Source: p.source, Destination: p.destination, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// verdict drains at once and returns what comes out.
+func (p *pair) verdict(t *testing.T) *verdict.Document {
+	t.Helper()
+	a := p.auditor(t)
+	a.Drain()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	doc, err := a.Run(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// put stores a state in a ledger.
+func put(t *testing.T, opts []kgo.Opt, topic string, key ledger.Key, v any) {
+	t.Helper()
+	s, err := ledger.Open(t.Context(), ledger.StoreConfig{Opts: opts, Topic: topic}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	data, err := ledger.Encode(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), key, data); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// producer is the ledger of a producer that planted its control and sent
+// nothing else.
+func producer(test string) *ledger.Sent {
+	control := uint64(0)
+	return &ledger.Sent{Test: test, Producer: "p1", Run: 7, Started: time.Now().UnixMicro(), Updated: time.Now().UnixMicro(), Closed: true, Ordered: true,
+		Streams: []*ledger.SentStream{{Stream: ledger.Stream{Run: 7, Topic: "load"}, Reserved: 1, Control: &control}}}
+}
+
+func wantDoubt(t *testing.T, doc *verdict.Document, parts ...string) {
+	t.Helper()
+	if doc.Verdict.Outcome != verdict.CannotSay {
+		t.Errorf("the outcome is %q", doc.Verdict.Outcome)
+	}
+	for _, part := range parts {
+		if !strings.Contains(strings.Join(doc.Verdict.Reasons, "\n"), part) {
+			t.Errorf("%q is not among the reasons: %q", part, doc.Verdict.Reasons)
+		}
+	}
+}
+
+func TestNothingToAudit(t *testing.T) {
+	wantDoubt(t, newPair(t).verdict(t), "nothing was sent to topic load", "no sequence was planted")
+}
+
+func TestLedgerOfAnotherTest(t *testing.T) {
+	p := newPair(t)
+	put(t, p.source, ledger.SourceTopic, producer("t2").Key(), producer("t2"))
+	doc := p.verdict(t)
+	wantDoubt(t, doc, "nothing was sent to topic load")
+	if n := len(doc.Verdict.Producers); n != 0 {
+		t.Errorf("%d producers of another test were taken in", n)
+	}
+}
+
+// An entry that cannot be read may hold anything, so nothing is said.
+func TestDamagedLedger(t *testing.T) {
+	p := newPair(t)
+	put(t, p.source, ledger.SourceTopic, producer("t1").Key(), producer("t1"))
+	client, err := kgo.NewClient(p.source...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: ledger.SourceTopic, Key: []byte("t1/sent/p2/0000"), Value: []byte("kmtL\x01\x01 cut sho")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	wantDoubt(t, p.verdict(t), "the source ledger cannot be trusted", "t1/sent/p2/0000")
+}
+
+// A producer that has died is taken for dead; what it reserved and the source
+// log does not hold was not sent, and that is no doubt.
+func TestDeadProducer(t *testing.T) {
+	p := newPair(t)
+	s := producer("t1")
+	s.Closed, s.Streams[0].Reserved = false, 1000
+	put(t, p.source, ledger.SourceTopic, s.Key(), s)
+	doc := p.verdict(t)
+	if state := doc.Verdict.Producers[0].State; state != "dead" {
+		t.Errorf("the producer is %s", state)
+	}
+	if c := doc.Verdict.Total; c.Unsent != 999 || c.Indeterminate != 0 {
+		t.Errorf("of 1,000 reserved, 1 of them the control, %d are unsent and %d indeterminate", c.Unsent, c.Indeterminate)
+	}
+}
+
+// What cannot be read again outlives the auditor.
+func TestEventsOutliveTheAuditor(t *testing.T) {
+	p := newPair(t)
+	first := p.auditor(t)
+	first.AddEvent(verdict.Event{Kind: "broker-kill", Side: "source"})
+	ctx, kill := context.WithTimeout(t.Context(), 30*time.Second)
+	defer kill()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := first.Run(ctx)
+		ended <- err
+	}()
+	for !first.evidence.isStored() {
+		if ctx.Err() != nil {
+			t.Fatal("the evidence was never stored")
+		}
+		time.Sleep(time.Millisecond) // until the condition above
+	}
+	kill()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if doc := p.verdict(t); len(doc.Events) != 1 || doc.Events[0].Kind != "broker-kill" {
+		t.Errorf("the next auditor knows of %+v", doc.Events)
+	}
+}
+
+func TestHandler(t *testing.T) {
+	a := newPair(t).auditor(t)
+	defer a.Close()
+	h := a.Handler()
+	call := func(method, path, body string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+		return w
+	}
+	for body, want := range map[string]string{
+		`{"kind":""}`:              "kind is empty",
+		`{"kind":"x","colour":1}`:  "colour",
+		`not json`:                 "time_unix_us",
+		strings.Repeat(" ", 1<<17): "too large",
+	} {
+		if w := call(http.MethodPost, "/events", body); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%.20q: %d %s", body, w.Code, w.Body)
+		}
+	}
+	if w := call(http.MethodPost, "/events", `{"kind":"broker-kill","side":"source","time_unix_us":5}`); w.Code != http.StatusNoContent {
+		t.Errorf("an event: %d %s", w.Code, w.Body)
+	}
+	var doc verdict.Document
+	if err := json.Unmarshal(call(http.MethodGet, "/verdict", "").Body.Bytes(), &doc); err != nil || len(doc.Events) != 1 || doc.Events[0].Time != 5 {
+		t.Errorf("the verdict so far: %+v, %v", doc.Events, err)
+	}
+	if doc.Verdict.Outcome != verdict.CannotSay {
+		t.Errorf("before anything was looked at the outcome is %q", doc.Verdict.Outcome)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	c := Config{TestID: "a/b", Producers: -1, Quiet: -1, DeadAfter: time.Millisecond}
+	c.SetDefaults()
+	err := c.Validate()
+	for _, want := range []string{"a/b", "topics", "-1", "quiet", "dead after"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
+	}
+}
