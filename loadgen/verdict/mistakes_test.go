@@ -115,7 +115,7 @@ var mistakes = []mistake{
 }
 
 // mistakeHistories is how many histories each mistake has to hide in.
-const mistakeHistories = "3000"
+const mistakeHistories = "2000"
 
 // TestHistoriesCatchMistakes tests the histories: each mistake planted in the
 // source of verdict, ledger or intervals must make them fail.

@@ -57,11 +57,13 @@ func drawChances(r *rand.Rand) chances {
 	switch r.IntN(12) {
 	case 0:
 		c.sourceRetention, c.drop = 0.03+0.05*r.Float64(), 0.1*r.Float64()
-		if r.IntN(2) == 0 {
-			c.sourceCut = 0.02 + 0.1*r.Float64()
+		if r.IntN(4) > 0 {
+			c.sourceCut = 0.05 + 0.15*r.Float64()
 		}
 	case 1:
 		c.cut, c.pause, c.consumerCrash = 0.02+0.05*r.Float64(), 0.05*r.Float64(), 0.05*r.Float64()
+	case 2:
+		c.producerCrash, c.noScan = 0.1*r.Float64(), 0.5
 	}
 	// These are drawn once in a history or once for each partition.
 	for _, p := range []*float64{&c.unordered, &c.acks0, &c.noScan, &c.shortScan, &c.lazy, &c.noBounds, &c.noConsumer} {
