@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +49,7 @@ what the verdict looks like then.`,
 		return a.conclude(doc, output)
 	}, &c, &output)
 	f := cmd.Flags()
-	f.StringVar(&c.MirrorFault, "mirror-fault", c.MirrorFault, "what the mirror does wrong (default nothing)")
+	f.StringVar(&c.MirrorFault, "mirror-fault", c.MirrorFault, "what the mirror does wrong: "+strings.Join(mirror.Kinds(), ", ")+" (default nothing)")
 	f.Var(&c.Throughput, "throughput", "rate of all producers together: records (2k/s) or bytes (2MB/s)")
 	f.Var(&c.MessageSize, "message-size", "size of a message's value")
 	f.IntVar(&c.Partitions, "num-partitions", c.Partitions, "partitions of the topic")

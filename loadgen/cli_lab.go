@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/produce"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 )
 
@@ -18,7 +19,15 @@ func labCommand(a *app) *cobra.Command {
 	var size units.Size
 	// The lab hands them on as they are; that they are right is seen here, before
 	// anything is started.
-	load := validation(func() error { return errors.Join(rate.Set(c.Throughput), size.Set(c.MessageSize)) })
+	load := validation(func() error {
+		if err := errors.Join(rate.Set(c.Throughput), size.Set(c.MessageSize)); err != nil {
+			return err
+		}
+		var p produce.Config
+		p.SetDefaults()
+		p.TestID, p.ID, p.Topics, p.Throughput, p.MessageSize = "lab", "producer-1", c.Topics, rate, size
+		return p.Validate()
+	})
 	cmd := a.command(&cobra.Command{
 		Use:   "lab",
 		Short: "Test a real replicator between real Kafka clusters on this machine",

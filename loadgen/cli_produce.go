@@ -19,6 +19,7 @@ func produceCommand(a *app) *cobra.Command {
 	var h serve.Config
 	to.SetDefaults()
 	c.SetDefaults()
+	c.NumPartitions = 0 // not given
 	var cmd *cobra.Command
 	cmd = a.command(&cobra.Command{
 		Use:   "produce",

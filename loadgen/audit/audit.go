@@ -199,8 +199,8 @@ func (a *Auditor) Ready() bool {
 }
 
 // Run audits until the test has drained, and returns the final verdict. When
-// ctx ends before that, it gives the verdict on what is there, which then is
-// rarely more than "cannot say", within 30 s.
+// ctx ends before that, it says within 30 s what is known, which is never that
+// the test holds, nor that something is lost that may be on its way.
 func (a *Auditor) Run(ctx context.Context) (*verdict.Document, error) {
 	defer a.Close()
 	// A broker may be down just now: that is what tests are made of.
@@ -343,7 +343,7 @@ func (a *Auditor) publish(in *verdict.Input) *verdict.Document {
 	events := a.evidence.sortedEvents()
 	in.Clock = a.evidence.clock.estimate()
 	if a.cfg.OneClock {
-		in.Clock = &verdict.Clock{Detail: "everything runs on one machine and has one clock"}
+		in.Clock = &verdict.Clock{One: true}
 	}
 	a.time.lag(in.Now, a.evidence.consumerLag())
 	points := a.time.points()
@@ -351,6 +351,10 @@ func (a *Auditor) publish(in *verdict.Input) *verdict.Document {
 	in.Recoveries = recoveries(events, points)
 	in.Bottleneck = bottleneck(in, points)
 	v := verdict.Compute(in)
+	if !in.Final && v.Outcome == verdict.Holds {
+		v.Outcome = verdict.CannotSay
+		v.Reasons = append(v.Reasons, "the test is still running; nothing is wrong so far")
+	}
 	a.time.state(&v)
 	doc := verdict.Document{
 		Schema: verdict.Schema, Verdict: v, Timeline: a.time.points(), Events: events,
@@ -407,8 +411,15 @@ func (a *Auditor) drained(ctx context.Context, w *waiting) bool {
 
 // conclude does the final audit.
 func (a *Auditor) conclude(ctx context.Context, interrupted bool) (*verdict.Document, error) {
-	if err := a.collect(ctx); err != nil {
-		return nil, err
+	for err := a.collect(ctx); err != nil; err = a.collect(ctx) {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		a.log.Warn("cannot look at the clusters; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(a.cfg.Interval):
+		}
 	}
 	// Consumers must have told of everything up to the ends just taken.
 	limit, cancel := context.WithTimeout(ctx, a.cfg.DrainIdle)
@@ -429,16 +440,16 @@ func (a *Auditor) conclude(ctx context.Context, interrupted bool) (*verdict.Docu
 	if err := a.scan(ctx); err != nil {
 		a.log.Warn("could not read the source log back: attribution stays open", "error", err)
 	}
-	a.time.finish(a.evidence.received())
-	in := a.evidence.input(a.cfg, true)
-	doc := a.publish(in)
-	if interrupted {
-		doc.Verdict.Notes = append(doc.Verdict.Notes, "the audit was stopped before the test had drained")
-		if doc.Verdict.Outcome == verdict.Holds {
-			doc.Verdict.Outcome = verdict.CannotSay
-			doc.Verdict.Reasons = append(doc.Verdict.Reasons, "the audit was stopped before the test had drained")
-		}
+	if err := a.checkEnds(ctx); err != nil {
+		return nil, err
 	}
+	a.time.finish(a.evidence.received())
+	in := a.evidence.input(a.cfg, !interrupted)
+	if interrupted {
+		// What is missing may be on its way.
+		in.Doubts = append(in.Doubts, "the audit was stopped before the test had drained")
+	}
+	doc := a.publish(in)
 	a.store(ctx, 0)
 	return doc, nil
 }
@@ -450,16 +461,23 @@ func (a *Auditor) takeDestination(e ledger.Entry) error {
 	case ledger.KindReceived:
 		r, err := ledger.Restore(e.Payload)
 		if err != nil {
-			return fmt.Errorf("entry %s at offset %d: %w", e.Key, e.Offset, err)
+			return a.undecodable(a.dst, e, err)
 		}
 		a.evidence.takeReceived(r)
 	case ledger.KindWindow:
 		var w ledger.WindowEntry
 		if err := ledger.Decode(e.Payload, &w); err != nil {
-			return fmt.Errorf("entry %s at offset %d: %w", e.Key, e.Offset, err)
+			return a.undecodable(a.dst, e, err)
 		}
 		a.time.window(&w)
 	}
+	return nil
+}
+
+// undecodable notes an entry that is whole and yet means nothing to this
+// program, such as one of another version. It does not end the audit.
+func (a *Auditor) undecodable(c *cluster, e ledger.Entry, err error) error {
+	a.evidence.replaced(c.side, fmt.Errorf("entry %s at offset %d: %w", e.Key, e.Offset, err))
 	return nil
 }
 
@@ -470,13 +488,13 @@ func (a *Auditor) takeSource(e ledger.Entry) error {
 	case ledger.KindSent:
 		var s ledger.Sent
 		if err := ledger.Decode(e.Payload, &s); err != nil {
-			return fmt.Errorf("entry %s at offset %d: %w", e.Key, e.Offset, err)
+			return a.undecodable(a.src, e, err)
 		}
 		a.evidence.takeSent(&s)
 	case ledger.KindRate:
 		var r ledger.Rate
 		if err := ledger.Decode(e.Payload, &r); err != nil {
-			return fmt.Errorf("entry %s at offset %d: %w", e.Key, e.Offset, err)
+			return a.undecodable(a.src, e, err)
 		}
 		a.time.rate(&r)
 	}
@@ -503,7 +521,7 @@ func (a *Auditor) store(ctx context.Context, every time.Duration) {
 		a.log.Warn("could not store the auditor's evidence", "error", err)
 		return
 	}
-	a.evidence.stored()
+	a.evidence.stored(len(data))
 	a.evidence.clock.auditor(true, probe)
 	if probe, err = a.src.store.Put(ctx, ledger.Key{Test: a.cfg.TestID, Kind: ledger.KindAudit, Name: "probe"}, nil); err != nil {
 		a.log.Warn("could not probe the source cluster's clock", "error", err)
@@ -518,10 +536,29 @@ func (a *Auditor) restore(ctx context.Context) error {
 	defer cancel()
 	return a.read(ctx, a.dst, func(e ledger.Entry) error {
 		if e.Key == a.auditKey() {
-			return a.evidence.decode(e.Payload)
+			if err := a.evidence.decode(e.Payload); err != nil {
+				return a.undecodable(a.dst, e, err)
+			}
+			return nil
 		}
 		return a.takeDestination(e)
 	})
+}
+
+// checkEnds asks a last time where the destination's logs end: none may end
+// below what was read of it.
+func (a *Auditor) checkEnds(ctx context.Context) error {
+	states := a.evidence.ends()
+	now, err := a.dst.bounds(ctx, a.cfg.Topics)
+	if err != nil {
+		return err
+	}
+	for tp, r := range states {
+		if b, ok := now[tp.Topic].partitions[tp.Partition]; ok && now[tp.Topic].id == r.TopicID && b.End < r.Next {
+			a.evidence.truncated(r, b.End)
+		}
+	}
+	return nil
 }
 
 // checkTruncations asks the destination whether the logs still hold what the

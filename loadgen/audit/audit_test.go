@@ -210,3 +210,74 @@ func TestValidate(t *testing.T) {
 		}
 	}
 }
+
+// A test that is stopped early has not drained: what is missing may be on its
+// way, so neither is the replicator blamed nor is all well.
+func TestInterrupted(t *testing.T) {
+	p := newPair(t)
+	s := producer("t1")
+	st := s.Streams[0]
+	st.Reserved, st.Next = 10, 10
+	for i := range uint64(9) {
+		st.Ack(i+1, int64(i), 0)
+	}
+	s.Closed = false
+	put(t, p.source, ledger.SourceTopic, s.Key(), s)
+	a := p.auditor(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan *verdict.Document, 1)
+	go func() {
+		doc, err := a.Run(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		ended <- doc
+	}()
+	for !a.Ready() {
+		time.Sleep(time.Millisecond) // until the condition above
+	}
+	if so := a.Snapshot(); so.Verdict.Outcome != verdict.CannotSay {
+		t.Errorf("while it runs the outcome is %q", so.Verdict.Outcome)
+	}
+	stop()
+	doc := <-ended
+	if doc == nil {
+		t.Fatal("no verdict")
+	}
+	wantDoubt(t, doc, "stopped before the test had drained")
+	if c := doc.Verdict.Total; c.Pending != 9 || c.Undelivered+c.Lost != 0 {
+		t.Errorf("%d pending, %d undelivered, %d lost; want 9 pending", c.Pending, c.Undelivered, c.Lost)
+	}
+}
+
+// A destination topic that is deleted after it was read has lost everything.
+func TestDestinationDeleted(t *testing.T) {
+	e := newEvidence("t1")
+	e.parts["load"] = 1
+	id := [16]byte{1}
+	r := ledger.NewReceived("t1", "load", id, 0, "c", 0, 1)
+	e.destination(map[string]topicBounds{"load": {id: id, partitions: map[int32]verdict.Bounds{0: {End: 5}}}}, 1)
+	e.takeReceived(r)
+	if current, _ := e.split(); len(current) != 1 {
+		t.Fatal("the state is not taken for what it is: the test cannot tell")
+	}
+	for at := range int64(absentFor) {
+		e.destination(nil, 2+at)
+	}
+	if current, former := e.split(); len(current) != 0 || len(former) != 1 {
+		t.Errorf("%d states of the present and %d of the past", len(current), len(former))
+	}
+	if _, ok := e.bounds[verdict.TopicPartition{Topic: "load"}]; ok {
+		t.Error("the log still has an end")
+	}
+}
+
+func TestMergeKeepsEveryExpectation(t *testing.T) {
+	low, _ := verdict.ParseExpectation("duplicates >= 1")
+	high, _ := verdict.ParseExpectation("duplicates <= 10")
+	lost, _ := verdict.ParseExpectation("lost <= 3")
+	got := verdict.Merge([]verdict.Expectation{low, high, lost})
+	if n := len(verdict.Defaults()) - 1 + 3; len(got) != n {
+		t.Errorf("%d expectations, want %d: %v", len(got), n, got)
+	}
+}

@@ -37,7 +37,7 @@ func newClock() *clock {
 	return &clock{appended: [2]map[int64]int64{{}, {}}}
 }
 
-// appended notes when the broker stamped a ledger entry.
+// appendedAt notes when the broker stamped a ledger entry.
 func (c *clock) appendedAt(side int, e ledger.Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

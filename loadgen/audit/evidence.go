@@ -17,7 +17,7 @@ const (
 	// maxSamples is how many places in the source log are remembered for each
 	// stream; when there are more, every second one of the older half is dropped,
 	// which makes look-ups wider, never wrong.
-	maxSamples = 4096
+	maxSamples = 256
 	// maxLookups is how many streams are looked up in the source log in one
 	// interval, and settle how long a gap must have stayed open before it is.
 	maxLookups = 16
@@ -48,6 +48,7 @@ type evidence struct {
 	outdated map[lineageID]int64 // the log of this state was truncated to this offset since
 	topicIDs map[string][16]byte // as the destination has them now
 	bounds   map[verdict.TopicPartition]verdict.Bounds
+	absent   map[string]int    // how many looks in a row have missed the topic there
 	polls    map[string][]poll // of each topic, how far the destination's logs reached at a time
 	covered  map[string]int64  // of each topic, until when all that had arrived is known
 	sources  map[verdict.TopicPartition]*verdict.SourceLog
@@ -57,6 +58,7 @@ type evidence struct {
 	gaps       map[ledger.Stream]*gap
 	kept       kept
 	storedAt   time.Time
+	storedSize int
 	damaged    map[string]error // by side: what cannot be read of the ledger at present
 	lostLedger map[string]error // by side: the ledger was replaced under us
 
@@ -100,6 +102,7 @@ func newEvidence(test string) *evidence {
 		topicIDs:   map[string][16]byte{},
 		bounds:     map[verdict.TopicPartition]verdict.Bounds{},
 		polls:      map[string][]poll{},
+		absent:     map[string]int{},
 		covered:    map[string]int64{},
 		sources:    map[verdict.TopicPartition]*verdict.SourceLog{},
 		parts:      map[string]int32{},
@@ -151,6 +154,9 @@ func (e *evidence) takeSent(s *ledger.Sent) {
 	if old != nil && old.Updated > s.Updated {
 		return
 	}
+	if old != nil {
+		s.Late = max(s.Late, old.Late) // the worst of its life
+	}
 	e.sent[s.Run] = s
 	e.heard[s.Run] = time.Now()
 	if s.Previous != nil {
@@ -197,14 +203,20 @@ func (e *evidence) takeReceived(r *ledger.Received) {
 func (e *evidence) destination(all map[string]topicBounds, asked int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for topic := range e.topicIDs {
+		if _, ok := all[topic]; ok {
+			delete(e.absent, topic)
+			continue
+		}
+		// A broker that has just started may not know of a topic yet.
+		if e.absent[topic]++; e.absent[topic] >= absentFor {
+			e.forget(topic)
+			e.topicIDs[topic] = [16]byte{} // no state is of this topic now
+		}
+	}
 	for topic, b := range all {
 		if old, ok := e.topicIDs[topic]; ok && old != b.id {
-			delete(e.polls, topic) // made anew: what was there before is gone
-			for tp := range e.bounds {
-				if tp.Topic == topic {
-					delete(e.bounds, tp)
-				}
-			}
+			e.forget(topic) // made anew: what was there before is gone
 		}
 		e.topicIDs[topic] = b.id
 		p := poll{at: asked, id: b.id, ends: map[int32]int64{}}
@@ -214,6 +226,19 @@ func (e *evidence) destination(all map[string]topicBounds, asked int64) {
 		}
 		polls := append(e.polls[topic], p)
 		e.polls[topic] = polls[max(0, len(polls)-maxPolls):]
+	}
+}
+
+// absentFor is how many looks in a row must miss a topic for it to be gone.
+const absentFor = 3
+
+// forget drops what is known of the logs of a topic at the destination.
+func (e *evidence) forget(topic string) {
+	delete(e.polls, topic)
+	for tp := range e.bounds {
+		if tp.Topic == topic {
+			delete(e.bounds, tp)
+		}
 	}
 }
 
@@ -665,11 +690,16 @@ func (e *evidence) scanned(tp verdict.TopicPartition, scan *verdict.Scan) {
 	log.Scan, log.End = scan, scan.To
 }
 
+// storeRate bounds how much evidence is stored, in bytes per second.
+const storeRate = 128 << 10
+
 // encode returns the evidence to keep if the last time was
 // long enough ago.
 func (e *evidence) encode(every time.Duration) ([]byte, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	// However large it is, it is a trickle beside the load.
+	every = max(every, time.Duration(float64(e.storedSize)/storeRate*float64(time.Second)))
 	if time.Since(e.storedAt) < every {
 		return nil, false
 	}
@@ -678,10 +708,10 @@ func (e *evidence) encode(every time.Duration) ([]byte, bool) {
 }
 
 // stored notes that the evidence has been stored.
-func (e *evidence) stored() {
+func (e *evidence) stored(size int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.storedAt = time.Now()
+	e.storedAt, e.storedSize = time.Now(), size
 }
 
 // isStored reports whether it ever was.

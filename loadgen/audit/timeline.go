@@ -33,6 +33,7 @@ type windowID struct {
 // for what was sent, the destination broker or the consumer for what arrived.
 type second struct {
 	point    verdict.Point
+	dirty    bool            // percentiles are to be computed
 	latency  map[int64]int64 // microseconds -> first arrivals
 	catchUp  map[int64]int64 // likewise, read while the tester was behind
 	appended bool
@@ -77,6 +78,7 @@ func (t *timeline) add(w *ledger.Window) {
 	s.point.Received += w.Records
 	s.point.ReceivedBytes += w.Bytes
 	s.appended = w.Appended
+	s.dirty = true
 	into := s.latency
 	if w.CatchUp {
 		into = s.catchUp
@@ -119,6 +121,9 @@ func (t *timeline) state(v *verdict.Verdict) {
 	p := &t.at(v.At / 1_000_000).point
 	c := &v.Total
 	p.Pending, p.Skipped = c.Pending, c.Skipped
+	if v.Final {
+		p.Pending = c.Lost + c.Undelivered + c.Unobserved + c.DestinationLost
+	}
 	p.RPOSeconds = 0
 	for i := range v.Topics {
 		for j := range v.Topics[i].Partitions {
@@ -146,14 +151,14 @@ func (t *timeline) points() []verdict.Point {
 	defer t.mu.Unlock()
 	out := make([]verdict.Point, 0, len(t.seconds))
 	for _, s := range t.seconds {
-		p := s.point
-		if len(s.latency) > 0 {
+		if s.dirty && len(s.latency) > 0 {
 			t.scratch.Reset()
 			merge(t.scratch, s.latency)
 			q := t.scratch.Percentiles()
-			p.P50, p.P99, p.Max = q.P50, q.P99, q.Max
+			s.point.P50, s.point.P99, s.point.Max = q.P50, q.P99, q.Max
 		}
-		out = append(out, p)
+		s.dirty = false
+		out = append(out, s.point)
 	}
 	slices.SortFunc(out, func(a, b verdict.Point) int { return cmp.Compare(a.Second, b.Second) })
 	// A second in which nothing was told of keeps the state of the one before.
@@ -241,6 +246,7 @@ func (t *timeline) phases(events []verdict.Event, in *verdict.Input) []verdict.P
 			p.Source = "LogAppendTime"
 		}
 		if in.Clock != nil {
+			p.ClockKnown = true
 			p.ClockOffset, p.ClockBound = in.Clock.OffsetMillis, in.Clock.BoundMillis
 		}
 		out = append(out, p.PhaseLatency)
@@ -355,9 +361,11 @@ func bottleneck(in *verdict.Input, points []verdict.Point) verdict.Bottleneck {
 		return verdict.Bottleneck{Component: "source cluster", Evidence: fmt.Sprintf("producers' buffers were full for %.1f s in all; %d of %d records were shed", float64(full)/1e6, shed, scheduled)}
 	case 2*consumerBehind > busy && busy > 0:
 		return verdict.Bottleneck{Component: "tester", Evidence: fmt.Sprintf("consumers were more than 5 s behind the destination in %d of %d s", consumerBehind, busy)}
+	case len(points) > 0 && points[len(points)-1].RPOSeconds > 10:
+		return verdict.Bottleneck{Component: "replicator", Evidence: fmt.Sprintf("at the end the oldest record that was due was %.0f s old", points[len(points)-1].RPOSeconds)}
 	case 2*replicatorBehind > busy && busy > 0:
 		return verdict.Bottleneck{Component: "replicator", Evidence: fmt.Sprintf("records were due for more than 10 s in %d of %d s, while producers and consumers kept up", replicatorBehind, busy)}
 	default:
-		return verdict.Bottleneck{Component: "none", Evidence: "producers kept their schedule, and consumers and the replicator kept up"}
+		return verdict.Bottleneck{Component: "none", Evidence: "producers kept their schedule, and nothing was behind for most of the test"}
 	}
 }

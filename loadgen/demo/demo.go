@@ -182,6 +182,10 @@ func (d *demo) play(ctx context.Context) (*verdict.Document, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v := &document.Verdict; ctx.Err() != nil && v.Outcome == verdict.Holds {
+		v.Outcome = verdict.CannotSay
+		v.Reasons = append(v.Reasons, "the demonstration was stopped early: what was sent until then is all right, but not everything was tried")
+	}
 	return document, nil
 }
 

@@ -208,10 +208,13 @@ func trust(v *verdict.Verdict) []statement {
 		}
 	}
 	s := state(v.Bottleneck.Component != "" && v.Bottleneck.Component != "tester", "Bottleneck", clip(bottleneck, maxText))
-	return append(out, s, state(v.Clock != nil && v.Clock.Probes > 0, "Clocks", clockText(v)))
+	return append(out, s, state(v.Clock != nil && (v.Clock.One || v.Clock.Probes > 0), "Clocks", clockText(v)))
 }
 
 func clockText(v *verdict.Verdict) string {
+	if v.Clock != nil && v.Clock.One {
+		return "everything ran on one machine and has one clock"
+	}
 	if v.Clock == nil || v.Clock.Probes == 0 {
 		return "the offset between the clocks at both ends is not known, so latencies may be off by it"
 	}

@@ -307,7 +307,11 @@ func notRecovered(v *verdict.Verdict) string {
 
 // clocks says how far apart the clocks behind a latency may be.
 func clocks(l *verdict.PhaseLatency) string {
-	if l.ClockBound <= 0 {
+	switch {
+	case l.ClockBound > 0:
+	case l.ClockKnown:
+		return "one clock"
+	default:
 		return "clock offset unknown"
 	}
 	return "clocks ± " + human.Millis(l.ClockBound)

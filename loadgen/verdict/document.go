@@ -226,6 +226,7 @@ type PhaseLatency struct {
 	Latency     latency.Percentiles `json:"latency"`
 	Shed        uint64              `json:"shed"`                   // counted as over range
 	CatchUp     int64               `json:"tester_catching_up"`     // records left out, since the tester was behind
+	ClockKnown  bool                `json:"clock_known"`            // whether the next two were measured
 	ClockBound  float64             `json:"clock_bound_ms"`         // plus or minus
 	ClockOffset float64             `json:"clock_offset_ms"`        // of the destination against the producers; not subtracted
 	Source      string              `json:"destination_time_stamp"` // LogAppendTime or arrival
@@ -245,7 +246,10 @@ type Clock struct {
 	OffsetMillis float64 `json:"offset_ms"` // destination broker minus producer
 	BoundMillis  float64 `json:"bound_ms"`  // plus or minus
 	Probes       int     `json:"probes"`
-	Detail       string  `json:"detail,omitempty"`
+	// One: everything ran on one machine and has one clock, so there was nothing
+	// to probe.
+	One    bool   `json:"one_clock,omitempty"`
+	Detail string `json:"detail,omitempty"`
 }
 
 // Point is one second of the test, all topics together. Rates are records or

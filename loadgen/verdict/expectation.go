@@ -165,18 +165,16 @@ func (e Expectation) met(value float64) bool {
 	}
 }
 
-// Merge returns the defaults with the given expectations put in place of those
-// on the same quantity, and the others behind them.
+// Merge returns the given expectations behind those defaults that are on other
+// quantities.
 func Merge(given []Expectation) []Expectation {
-	out := Defaults()
-	for _, g := range given {
-		if i := slices.IndexFunc(out, func(d Expectation) bool { return d.Quantity == g.Quantity }); i >= 0 {
-			out[i] = g
-			continue
+	var out []Expectation
+	for _, d := range Defaults() {
+		if !slices.ContainsFunc(given, func(g Expectation) bool { return g.Quantity == d.Quantity }) {
+			out = append(out, d)
 		}
-		out = append(out, g)
 	}
-	return out
+	return append(out, given...)
 }
 
 // judge evaluates the expectations and comes to the outcome.

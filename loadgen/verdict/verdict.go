@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/intervals"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
@@ -838,22 +839,25 @@ func (s *state) overtaken(sent *ledger.Sent, stream ledger.Stream, lowest, highe
 			continue
 		}
 		own := key == stream && sent.Ordered
-		if i := slices.IndexFunc(notices, func(n Notice) bool {
+		other := s.streams[key]
+		// Both hold for all notices from a certain one on.
+		perhaps := sort.Search(len(notices), func(i int) bool {
 			if own {
-				return n.Below > sequence
+				return notices[i].Below > sequence
 			}
-			return s.highestOffset(key, n.Below) > lowest
-		}); i >= 0 {
-			after = min(after, notices[i].After)
+			return s.highestOffset(key, notices[i].Below) > lowest
+		})
+		surely := sort.Search(len(notices), func(i int) bool {
+			if own {
+				return notices[i].Below > sequence
+			}
+			return other != nil && LowestOffset(s.sent[key.Run], other, s.in.Samples[key], notices[i].Below) > highest
+		})
+		if perhaps < len(notices) {
+			after = min(after, notices[perhaps].After)
 		}
-		if i := slices.IndexFunc(notices, func(n Notice) bool {
-			if own {
-				return n.Below > sequence
-			}
-			other := s.streams[key]
-			return other != nil && LowestOffset(s.sent[key.Run], other, s.in.Samples[key], n.Below) > highest
-		}); i >= 0 {
-			by = min(by, notices[i].At)
+		if surely < len(notices) {
+			by = min(by, notices[surely].At)
 		}
 	}
 	return after, by
