@@ -355,6 +355,7 @@ func (a *Auditor) publish(in *verdict.Input) *verdict.Document {
 		v.Outcome = verdict.CannotSay
 		v.Reasons = append(v.Reasons, "the test is still running; nothing is wrong so far")
 	}
+	openOutages(&v)
 	a.time.state(&v)
 	doc := verdict.Document{
 		Schema: verdict.Schema, Verdict: v, Timeline: a.time.points(), Events: events,
@@ -365,6 +366,24 @@ func (a *Auditor) publish(in *verdict.Input) *verdict.Document {
 	defer a.mu.Unlock()
 	a.current, a.ready = doc, true
 	return &doc
+}
+
+// openOutages adds the outages that have not ended to those that an arrival has
+// ended.
+func openOutages(v *verdict.Verdict) {
+	if !v.Final {
+		return
+	}
+	for i := range v.Topics {
+		for j := range v.Topics[i].Partitions {
+			p := &v.Topics[i].Partitions[j]
+			if length := int64(p.RPOSeconds * 1e6); length >= ledger.OutageThreshold {
+				p.Outages = append(p.Outages, verdict.Outage{From: v.At - length, To: v.At})
+				p.OutageCount++
+				p.OutageSeconds += p.RPOSeconds
+			}
+		}
+	}
 }
 
 // waiting is what the drain has seen so far.

@@ -88,6 +88,9 @@ func quantities() map[string]quantity {
 		longest := 0.0
 		for i := range v.Topics {
 			for j := range v.Topics[i].Partitions {
+				if v.Final { // what is due and never came: an outage that has not ended
+					longest = max(longest, v.Topics[i].Partitions[j].RPOSeconds)
+				}
 				for _, o := range v.Topics[i].Partitions[j].Outages {
 					longest = max(longest, float64(o.To-o.From)/1e6)
 				}
