@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -45,6 +46,9 @@ func (i interrupt) Error() string { return fmt.Sprintf("stopped by a signal (%s)
 // exitCode is the one shells give to a process that a signal ended.
 func (i interrupt) exitCode() int { return 128 + int(i.signal) }
 
+// sameSignal is within which time the same signal again is not a second one.
+const sameSignal = 250 * time.Millisecond
+
 // withSignals returns a context that the first SIGINT or SIGTERM cancels, so
 // that the command can finish what must not be left half done. The second ends
 // the process at once.
@@ -60,7 +64,12 @@ func withSignals(parent context.Context, stderr io.Writer) context.Context {
 		first := next()
 		fmt.Fprintf(stderr, "loadgen: %s: stopping; a second signal ends at once\n", first.signal)
 		cancel(first)
-		os.Exit(next().exitCode())
+		at, second := time.Now(), next()
+		// A supervisor that signals the process and then its group means it once.
+		for second == first && time.Since(at) < sameSignal {
+			second = next()
+		}
+		os.Exit(second.exitCode())
 	}()
 	return ctx
 }

@@ -142,7 +142,7 @@ func newTimeline(d *verdict.Document) *timeline {
 		rows{"corrupt", false, count(func(p *verdict.Point) uint64 { return p.Corrupt })},
 		rows{"shed", false, count(func(p *verdict.Point) uint64 { return p.Shed })})
 	t.lines(a, "Consumer lag", "short", unitCount, summaryMax,
-		curve{"lag", "at the destination, not yet read by the tester", count(func(p *verdict.Point) uint64 { return p.ConsumerLag })})
+		curve{"lag", "at the destination, not yet in a consumer's snapshot; those come once a second", count(func(p *verdict.Point) uint64 { return p.ConsumerLag })})
 
 	if step > 1 {
 		t.Note = fmt.Sprintf("Each step stands for %s; its smallest and its largest value are drawn.", human.Seconds(step))

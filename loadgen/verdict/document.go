@@ -42,7 +42,7 @@ var ErrSchema = errors.New("unknown schema")
 func Read(r io.Reader) (*Document, error) {
 	var d Document
 	if err := json.NewDecoder(r).Decode(&d); err != nil {
-		return nil, fmt.Errorf("read verdict: %w", err)
+		return nil, fmt.Errorf("read verdict: %w: want a verdict.json", err)
 	}
 	if d.Schema != Schema {
 		return nil, fmt.Errorf("read verdict: schema %q, this program reads %q: %w", d.Schema, Schema, ErrSchema)
@@ -267,11 +267,11 @@ type Point struct {
 	P99           float64 `json:"p99_ms"`
 	Max           float64 `json:"max_ms"`
 	Shed          uint64  `json:"shed"`
-	Skipped       uint64  `json:"skipped"`
+	Skipped       uint64  `json:"skipped"` // at present; the next three are counts of this second
 	Duplicates    uint64  `json:"duplicates"`
 	Reordered     uint64  `json:"reordered"`
 	Corrupt       uint64  `json:"corrupt"`
-	ConsumerLag   uint64  `json:"consumer_lag"` // records at the destination that the tester has not read
+	ConsumerLag   uint64  `json:"consumer_lag"` // records at the destination that are not in a consumer's snapshot yet
 }
 
 // Event is something that happened to the system under test, told to the
