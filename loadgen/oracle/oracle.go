@@ -63,6 +63,9 @@ type Destination struct {
 	Records []Record
 	// Unread are the offsets that nobody read, of those below the log's end.
 	Unread []Unread
+	// Replaced, of a former log: records of it are certainly no more. Otherwise it
+	// is what an earlier reader read, perhaps of the very same log.
+	Replaced bool
 }
 
 // Unread is a range of offsets, To excluded.
@@ -280,6 +283,8 @@ type reading struct {
 	t        *Truth
 	copies   map[StreamID]map[uint64]uint64 // arrivals by sequence
 	once     map[StreamID]sequences         // read in a log that is no more
+	vanished map[StreamID]sequences         // of those: nobody knows when they had arrived
+	here     map[Place]map[StreamID]sequences
 	inSource map[StreamID]map[uint64][]int64
 	source   map[Place]*Source
 	passed   map[Place]int64 // the highest source offset of a record that has ever arrived; -1: none
@@ -296,6 +301,8 @@ func Read(in *Input) *Truth {
 		},
 		copies:   map[StreamID]map[uint64]uint64{},
 		once:     map[StreamID]sequences{},
+		vanished: map[StreamID]sequences{},
+		here:     map[Place]map[StreamID]sequences{},
 		inSource: map[StreamID]map[uint64][]int64{},
 		source:   map[Place]*Source{},
 		passed:   map[Place]int64{},
@@ -304,11 +311,7 @@ func Read(in *Input) *Truth {
 		r.destination(&in.Destination[i])
 	}
 	for i := range in.Former {
-		for j := range in.Former[i].Records {
-			if id, kind := parse(&in.Former[i].Records[j], in.Former[i].Topic, in.Test); kind == ours {
-				put(r.once, id.stream(in.Former[i].Topic), id.sequence)
-			}
-		}
+		r.former(&in.Former[i])
 	}
 	for i := range in.Source {
 		r.readSource(&in.Source[i])
@@ -377,6 +380,7 @@ func (r *reading) destination(d *Destination) {
 	// partitions there is no order, so first arrivals, replays and reorders are
 	// those within this one.
 	first := map[StreamID]sequences{}
+	r.here[d.Place] = first
 	highest := map[StreamID]uint64{}
 	replay := uint64(0)
 	lastFirst := int64(0)
@@ -425,6 +429,26 @@ func (r *reading) destination(d *Destination) {
 			r.t.Outages[d.Place] = append(r.t.Outages[d.Place], Outage{since, rec.Timestamp})
 		}
 		lastFirst = rec.Timestamp
+	}
+}
+
+// former reads a log that is not the one that is there now.
+func (r *reading) former(d *Destination) {
+	var ids []identity
+	replaced := d.Replaced
+	for i := range d.Records {
+		id, kind := parse(&d.Records[i], d.Topic, r.in.Test)
+		if kind != ours {
+			continue
+		}
+		ids = append(ids, id)
+		replaced = replaced || !r.here[d.Place][id.stream(d.Topic)][id.sequence]
+	}
+	for i := range ids {
+		put(r.once, ids[i].stream(d.Topic), ids[i].sequence)
+		if replaced {
+			put(r.vanished, ids[i].stream(d.Topic), ids[i].sequence)
+		}
 	}
 }
 
@@ -682,12 +706,23 @@ func (r *reading) who(l *Life, s *Stream, n uint64) string {
 	for _, x := range r.in.Strangers[place] {
 		passedAfter = min(passedAfter, x.After) // wherever they lie
 	}
+	lives := map[uint64]bool{}
 	for i := range r.in.Lives {
 		other := &r.in.Lives[i]
+		lives[other.Run] = true
 		for j := range other.Streams {
 			o := &other.Streams[j]
 			if o.Topic != s.Topic || o.Partition != s.Partition {
 				continue
+			}
+			for v := range r.vanished[o.id(other.Run)] {
+				if v >= o.Reserved || o.Control != nil && v == *o.Control {
+					continue // made up
+				}
+				_, to := r.bounds(other, o, v)
+				if own := o.id(other.Run) == s.id(l.Run) && l.Ordered; own && v > n || !own && to > lowest {
+					passedAfter = math.MinInt64
+				}
 			}
 			for _, x := range o.Overtaken {
 				from, to := r.bounds(other, o, x.Highest)
@@ -703,6 +738,11 @@ func (r *reading) who(l *Life, s *Stream, n uint64) string {
 					passedAfter = min(passedAfter, x.After)
 				}
 			}
+		}
+	}
+	for id := range r.vanished {
+		if (Place{id.Topic, id.Partition}) == place && !lives[id.Run] {
+			passedAfter = math.MinInt64
 		}
 	}
 	switch {

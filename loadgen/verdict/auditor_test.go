@@ -411,7 +411,7 @@ func (w *world) input(v *look, final bool, dead map[uint64]bool) (*verdict.Input
 			}
 			truth.Destination = append(truth.Destination, d)
 			if e != nil && len(e.has.gone) > 0 {
-				truth.Former = append(truth.Former, oracle.Destination{Place: d.Place, Records: w.records(e.has.gone)})
+				truth.Former = append(truth.Former, oracle.Destination{Place: d.Place, Records: w.records(e.has.gone), Replaced: true})
 			}
 		}
 		for _, l := range t.source {
@@ -422,7 +422,9 @@ func (w *world) input(v *look, final bool, dead map[uint64]bool) (*verdict.Input
 	}
 	for _, e := range v.gone {
 		at := oracle.Place{Topic: e.key.topic.name, Partition: e.key.partition}
-		truth.Former = append(truth.Former, oracle.Destination{Place: at, Records: w.records(e.has.read)}, oracle.Destination{Place: at, Records: w.records(e.has.gone)})
+		truth.Former = append(truth.Former,
+			oracle.Destination{Place: at, Records: w.records(e.has.read), Replaced: e.key.id != e.key.topic.dst.id},
+			oracle.Destination{Place: at, Records: w.records(e.has.gone), Replaced: true})
 	}
 	return in, truth
 }

@@ -341,6 +341,7 @@ type state struct {
 	sent     map[uint64]*ledger.Sent // by run
 	streams  map[ledger.Stream]*ledger.SentStream
 	unread   map[string][]unread // by topic
+	vanished map[ledger.Stream]*intervals.Set
 	doubts   []string
 	madeUp   uint64 // phantoms of runs whose ledger is known
 }
@@ -373,6 +374,7 @@ func Compute(in *Input) Verdict {
 			s.streams[st.Stream] = st
 		}
 	}
+	s.vanished = s.findVanished()
 	s.arrived()
 	s.findUnread()
 	for _, sent := range slices.SortedFunc(slices.Values(in.Sent), func(a, b *ledger.Sent) int {
@@ -431,6 +433,45 @@ func (s *state) arrived() {
 		}
 		s.evidence(r)
 	}
+}
+
+// findVanished returns what arrived in logs that were truncated or deleted. When
+// it did is not known: the destination may have shown it between two looks at
+// it, and had nothing there at either.
+func (s *state) findVanished() map[ledger.Stream]*intervals.Set {
+	out := map[ledger.Stream]*intervals.Set{}
+	for _, states := range [][]*ledger.Received{s.in.Received, s.in.Former} {
+		for _, r := range states {
+			for _, g := range r.Gone {
+				add(out, g.Stream, &g.Seen)
+			}
+		}
+	}
+	type lineage struct {
+		id    [16]byte
+		place TopicPartition
+	}
+	now := map[lineage]map[ledger.Stream]*intervals.Set{}
+	for _, r := range s.in.Received {
+		now[lineage{r.TopicID, TopicPartition{r.Topic, r.Partition}}] = Seen([]*ledger.Received{r})
+	}
+	for _, r := range s.in.Former {
+		current := now[lineage{r.TopicID, TopicPartition{r.Topic, r.Partition}}]
+		// A state that was only superseded saw nothing that its successor did not.
+		if slices.ContainsFunc(r.Streams, func(st *ledger.ReceivedStream) bool {
+			have := current[st.Stream]
+			if have == nil {
+				return true
+			}
+			more := st.Seen.Minus(have)
+			return !more.Empty()
+		}) {
+			for _, st := range r.Streams {
+				add(out, st.Stream, &st.Seen)
+			}
+		}
+	}
+	return out
 }
 
 // findUnread notes what nobody read at the destination.
@@ -834,6 +875,21 @@ func (s *state) attribute(sent *ledger.Sent, st *ledger.SentStream, source *Sour
 // at the latest at the time by.
 func (s *state) overtaken(sent *ledger.Sent, stream ledger.Stream, lowest, highest int64, sequence uint64) (after, by int64) {
 	after, by = math.MaxInt64, math.MaxInt64
+	for key, seen := range s.vanished {
+		if key.Topic != stream.Topic || key.Partition != stream.Partition {
+			continue
+		}
+		highest, ok := seen.Max()
+		if other := s.streams[key]; other != nil {
+			highest, ok = Reached(s.sent[key.Run], other, seen)
+		} else if s.sent[key.Run] != nil {
+			continue // made up
+		}
+		if ok && (key == stream && sent.Ordered && highest > sequence ||
+			(key != stream || !sent.Ordered) && s.highestOffset(key, highest) > lowest) {
+			after = math.MinInt64
+		}
+	}
 	for key, notices := range s.in.Noticed {
 		if key.Topic != stream.Topic || key.Partition != stream.Partition {
 			continue
