@@ -235,6 +235,7 @@ const absentFor = 3
 // forget drops what is known of the logs of a topic at the destination.
 func (e *evidence) forget(topic string) {
 	delete(e.polls, topic)
+	delete(e.covered, topic)
 	for tp := range e.bounds {
 		if tp.Topic == topic {
 			delete(e.bounds, tp)
