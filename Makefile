@@ -4,14 +4,22 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LOADGEN := bin/loadgen
 
-# Arguments for demo and lab: make demo ARGS='--mirror-fault drop'
+# Arguments for demo, lab, images, versions, secrets and preflight: make demo ARGS='--mirror-fault drop'
 ARGS ?=
 
+# The stacks in the order in which they come up. They go the other way round.
+SOURCE := us-east-1
+DESTINATION := eu-west-1
+
+# What needs the Pulumi engine or AWS's SDK. The race detector would double the time to compile them,
+# and finds nothing there: nothing of ours in them runs concurrently.
+INFRA := $(shell go list ./infra/... ./stacks/... ./images/... ./preflight/... ./dashboards/... ./scenario/...)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab test vet lint race bench clean
+.PHONY: help setup build demo lab test vet lint race secrets versions images preflight where destroy bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what the tests and the lab need, where it is missing (Debian, root or sudo)
 	@.ci/setup
@@ -33,10 +41,30 @@ vet: ## go vet
 lint: ## The linter, with .golangci.yml
 	go run $(GOLANGCI_LINT) run ./...
 
-race: ## All tests with the race detector, and those that it would distort without
-	go test -race -timeout 20m ./...
+race: ## All tests; those of load tools and lab with the race detector, and what it would distort without
+	go test -timeout 20m $(INFRA)
+	go test -race -timeout 20m $(filter-out $(INFRA),$(shell go list ./...))
 	go test -run 'Heap|Alloc|Mistakes' ./loadgen/...
 	go test -v -run 'TestHistories$$' ./loadgen/verdict
+
+secrets: ## Passwords and certificates into both stacks' configuration, as Pulumi secrets
+	go run ./preflight secrets $(ARGS)
+
+versions: ## Pin the newest node image and EKS add-ons in both stacks' configuration
+	go run ./preflight versions $(ARGS)
+
+images: ## Make ECR repositories, build and mirror all images by digest, write them into both stacks' configuration
+	go run ./images $(ARGS)
+
+preflight: ## Check tools, credentials, configuration, quotas, images: before the first dollar
+	go run ./preflight $(ARGS)
+
+where: ## How to reach everything in both stacks, and the verdict
+	@for stack in $(SOURCE) $(DESTINATION); do echo "== $$stack"; pulumi stack output where --stack $$stack || exit 1; done
+
+destroy: ## Destroy both stacks, the destination first
+	pulumi destroy --stack $(DESTINATION) $(ARGS)
+	pulumi destroy --stack $(SOURCE) $(ARGS)
 
 bench: ## Benchmarks of the hot paths
 	go test -run '^$$' -bench . -benchmem ./...

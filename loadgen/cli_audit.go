@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -35,8 +36,9 @@ func auditCommand(a *app) *cobra.Command {
 		Use:   "audit",
 		Short: "Follow a test on both clusters and come to the verdict",
 		Long: `Merge what producers sent and consumers received, all the time, and come to the
-verdict when the test has drained. The verdict so far is at GET /verdict; POST
-/events notes what was done to the clusters; POST /drain says that the load ends.`,
+verdict when the test has drained. The verdict so far is at GET /verdict, and as a page
+for people at GET /report; POST /events notes what was done to the clusters; POST
+/drain says that the load ends.`,
 		Example: `  loadgen audit --test-id t1 --topics load --producers 1 --until-closed \
     --source-bootstrap-servers kafka-source:9092 --destination-bootstrap-servers kafka-destination:9092
   loadgen audit --test-id t1 --topics load --expect 'duplicates<=0' --expect 'latency.p99<=5s' --output t1-report \
@@ -47,16 +49,9 @@ verdict when the test has drained. The verdict so far is at GET /verdict; POST
 		if err := output.prepare(); err != nil {
 			return err
 		}
-		bootstrap := destination.BootstrapServers
-		destination = source
-		destination.BootstrapServers = bootstrap
-		sourceOpts, err := a.reach(ctx, &source)
+		sourceOpts, destinationOpts, err := a.reachBoth(ctx, &source, &destination)
 		if err != nil {
-			return fmt.Errorf("source: %w", err)
-		}
-		destinationOpts, err := a.reach(ctx, &destination)
-		if err != nil {
-			return fmt.Errorf("destination: %w", err)
+			return err
 		}
 		registry := newRegistry()
 		auditor, err := audit.New(ctx, c, audit.Deps{Source: sourceOpts, Destination: destinationOpts, Logger: a.log, Registerer: registry})
@@ -69,7 +64,7 @@ verdict when the test has drained. The verdict so far is at GET /verdict; POST
 			}
 			return nil
 		}
-		stop, err := a.serve(h, registry, ready, auditor.Handler())
+		stop, err := a.serve(h, registry, ready, a.withReport(auditor))
 		if err != nil {
 			auditor.Close()
 			return err
@@ -90,9 +85,9 @@ verdict when the test has drained. The verdict so far is at GET /verdict; POST
 	}, &bothClusters{&source, &destination}, &c, &h, &output)
 	f := cmd.Flags()
 	testFlag(cmd, &c.TestID)
-	f.StringSliceVar(&source.BootstrapServers, "source-bootstrap-servers", nil, "addresses of some brokers of the source, host:port")
-	f.StringSliceVar(&destination.BootstrapServers, "destination-bootstrap-servers", nil, "addresses of some brokers of the destination, host:port")
+	bothBootstrapFlags(cmd, &source, &destination)
 	topicsFlag(cmd, &c.Topics)
+	settingsFlag(cmd, &c.SettingsFile)
 	f.IntVar(&c.Producers, "producers", c.Producers, "producers the test is meant to have (0: any number; one that never starts then goes unnoticed)")
 	f.BoolVar(&c.UntilClosed, "until-closed", c.UntilClosed, "drain and end once all expected producers have stopped")
 	f.DurationVar(&c.DrainIdle, "drain-idle", c.DrainIdle, "the drain ends when the replicator has made no progress for so long")
@@ -105,6 +100,20 @@ verdict when the test has drained. The verdict so far is at GET /verdict; POST
 	httpFlags(cmd, &h, metrics.AuditorPort)
 	a.securityFlags(cmd, &source)
 	return cmd
+}
+
+// withReport serves what the auditor does, and the report.
+func (a *app) withReport(auditor *audit.Auditor) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", auditor.Handler())
+	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) {
+		doc := auditor.Snapshot()
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		if err := report.HTML(w, &doc); err != nil {
+			a.log.Warn("could not answer GET /report", "error", err)
+		}
+	})
+	return mux
 }
 
 // bothClusters validates the settings of two clusters that differ in their

@@ -50,6 +50,7 @@ where its last snapshot ends.`,
 	f.StringVar(&c.ID, "id", c.ID, "name of this consumer in logs and in the ledger")
 	bootstrapFlag(cmd, &from)
 	topicsFlag(cmd, &c.Topics)
+	settingsFlag(cmd, &c.SettingsFile)
 	f.StringVar(&c.Group, "consumer-group", c.Group, "consumer group that shares the partitions out (empty: a fixed share, as below)")
 	f.IntVar(&c.Instances, "instances", c.Instances, "consumers among which the partitions are divided")
 	f.IntVar(&c.Index, "index", c.Index, "which of them this one is, from 0")

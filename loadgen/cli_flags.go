@@ -31,6 +31,10 @@ func topicsFlag(cmd *cobra.Command, names *[]string) {
 	cmd.Flags().StringSliceVar(names, "topics", *names, "topics")
 }
 
+func settingsFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVar(file, "settings-file", *file, "file that names topics, with the rate and size of each; read again when it changes, and the same for all processes of a test")
+}
+
 // topicShapeFlags adds the flags that say what new topics are like.
 func topicShapeFlags(cmd *cobra.Command, c *topics.Config) {
 	f := cmd.Flags()
@@ -47,6 +51,7 @@ func (a *app) securityFlags(cmd *cobra.Command, c *connect.Config) {
 	f := cmd.Flags()
 	f.BoolVar(&c.TLS, "tls", c.TLS, "use TLS")
 	f.StringVar(&c.TLSCAFile, "tls-ca-file", c.TLSCAFile, "certificate authorities, PEM (default the system's)")
+	f.StringVar(&c.TLSServerName, "tls-server-name", c.TLSServerName, "name that the brokers' certificates must be for (default the host that is connected to)")
 	f.StringVar(&c.TLSCertFile, "tls-cert-file", c.TLSCertFile, "client certificate, PEM")
 	f.StringVar(&c.TLSKeyFile, "tls-key-file", c.TLSKeyFile, "client certificate's key, PEM")
 	f.StringVar(&c.SASLMechanism, "sasl-mechanism", c.SASLMechanism, "SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 (default no authentication)")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -19,6 +20,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/mirror"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle/oracletest"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
 // process is a load tool that runs beside the test.
@@ -32,6 +35,12 @@ type process struct {
 // tool starts a load tool and waits until GET path succeeds.
 func tool(t *testing.T, path string, args ...string) *process {
 	t.Helper()
+	return toolIn(t, nil, path, args...)
+}
+
+// toolIn is tool, with variables in the environment.
+func toolIn(t *testing.T, env []string, path string, args ...string) *process {
+	t.Helper()
 	p := &process{http: closedPort(t), log: filepath.Join(t.TempDir(), "log"), exited: make(chan struct{})}
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -39,7 +48,7 @@ func tool(t *testing.T, path string, args ...string) *process {
 	}
 	defer log.Close()
 	p.cmd = exec.CommandContext(t.Context(), binary, append(args, "--metrics-address", p.http)...)
-	p.cmd.Env = environment()
+	p.cmd.Env = environment(env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -196,7 +205,6 @@ func replicate(t *testing.T, source, destination string) {
 	t.Helper()
 	var c mirror.Config
 	c.SetDefaults()
-	c.Topics = []string{"a"}
 	for _, address := range []string{source, destination} {
 		loadgen(t, nil, "topics", "create", "--bootstrap-servers", address, "--topics", "a", "--num-partitions", "4").want(t, exitHolds)
 	}
@@ -215,4 +223,115 @@ func replicate(t *testing.T, source, destination string) {
 			t.Errorf("mirror: %v", err)
 		}
 	})
+}
+
+// A day in the life of a test whose load changes by its settings file alone:
+// topics come, grow and go, and producers, consumers and the auditor follow
+// without being started again. Those that are killed and do start again change
+// no count: the verdict is what the raw logs say. As in the pods of a cluster,
+// identity comes by the environment.
+func TestLoadChangesBySettings(t *testing.T) {
+	source, destination := cluster(t, kfake.NumBrokers(3)), cluster(t, kfake.NumBrokers(3))
+	replicate(t, source, destination)
+	dir := t.TempDir()
+	file, output := filepath.Join(dir, "load.yaml"), filepath.Join(dir, "report")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file+".next", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".next", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply := func(topic, partitions string) {
+		t.Helper()
+		for _, address := range []string{destination, source} {
+			loadgen(t, nil, "topics", "apply", "--bootstrap-servers", address, "--topics", topic, "--num-partitions", partitions).want(t, exitHolds)
+		}
+	}
+	test := []string{"--test-id", "t1", "--settings-file", file}
+	produce := func(i string) *process {
+		return toolIn(t, []string{"LOADGEN_ID=producer-" + i}, "/healthz", append([]string{"produce", "--bootstrap-servers", source, "--metadata-interval", "100ms"}, test...)...)
+	}
+	consume := func(i string) *process {
+		return toolIn(t, []string{"LOADGEN_ID=consumer-" + i, "LOADGEN_INDEX=" + i}, "/readyz",
+			append([]string{"consume", "--bootstrap-servers", destination, "--instances", "2", "--metadata-interval", "100ms"}, test...)...)
+	}
+	audit := func() *process {
+		return tool(t, "/readyz", append([]string{"audit", "--source-bootstrap-servers", source, "--destination-bootstrap-servers", destination,
+			"--until-closed", "--dead-after", "6s", "--output", output, "--interval", "100ms", "--expect", "duplicates<=0"}, test...)...)
+	}
+	// arrive waits until so many more records are at the destination, in so many partitions.
+	arrive := func(p *process, topic string, more int64, partitions int) {
+		t.Helper()
+		before, _ := records(t, destination, topic)
+		p.await(t, fmt.Sprintf("%d more records of %s in %d partitions", more, topic, partitions), func() bool {
+			n, in := records(t, destination, topic)
+			return n >= before+more && in == partitions
+		})
+	}
+
+	write("a: {rate: 500/s}\n'*': {size: 300, producers: 2}")
+	producers := []*process{produce("0"), produce("1")}
+	consumers := []*process{consume("0"), consume("1")}
+	auditor := audit()
+	arrive(auditor, "a", 500, 4)
+	page, err := http.Get("http://" + auditor.http + "/report")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+	if text, err := io.ReadAll(page.Body); err != nil || !strings.Contains(string(text), "</html>") {
+		t.Errorf("the report has %d bytes (%v)", len(text), err)
+	}
+
+	write("a: {rate: 1k/s}\nb: {rate: 400/s, size: 500}\n'*': {size: 300, producers: 2}")
+	apply("b", "3")
+	arrive(auditor, "b", 300, 3)
+	apply("b", "5")
+	arrive(auditor, "b", 300, 5)
+
+	write("b: {rate: 600/s, size: 500}\n'*': {size: 300, producers: 2}")
+	for _, p := range []*process{producers[1], consumers[0], auditor} {
+		if err := p.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-p.exited
+	}
+	producers[1], consumers[0], auditor = produce("1"), consume("0"), audit()
+	arrive(auditor, "b", 500, 5)
+
+	for _, p := range producers {
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code := auditor.exit(t); code != exitHolds {
+		t.Errorf("the auditor's exit code is %d", code)
+	}
+	opened, err := os.Open(filepath.Join(output, "verdict.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	doc, err := verdict.Read(opened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	at := func(address string) []kgo.Opt { return []kgo.Opt{kgo.SeedBrokers(address)} }
+	truth, differences := oracletest.Compare(ctx, t, doc, at(source), at(destination), []string{"a", "b"}, 2)
+	for _, d := range differences {
+		t.Error(d)
+	}
+	if truth.Outcome != string(verdict.Holds) || doc.Verdict.Outcome != verdict.Holds {
+		t.Errorf("the verdict is %s, the truth %s: %v", doc.Verdict.Outcome, truth.Outcome, truth.Doubts)
+	}
+	for _, topic := range doc.Verdict.Topics {
+		if n, _ := records(t, source, topic.Name); uint64(n) != topic.Counts.Expected || topic.Counts.Lost > 0 {
+			t.Errorf("topic %s has %d records, and the verdict expects %d, of which %d are lost", topic.Name, n, topic.Counts.Expected, topic.Counts.Lost)
+		}
+	}
 }

@@ -66,7 +66,7 @@ what was sent and closes the ledger, for --shutdown-timeout at most.`,
 	f.Var(&c.MessageSize, "message-size", "size of a message's value")
 	f.DurationVar(&c.Duration, "duration", c.Duration, "how long the load runs (0: until it is stopped)")
 	f.Uint64Var(&c.Records, "records", c.Records, "records for each topic (0: no bound)")
-	f.StringVar(&c.SettingsFile, "settings-file", c.SettingsFile, "file with the rate and size of topics, read again when it changes")
+	settingsFlag(cmd, &c.SettingsFile)
 	f.BoolVar(&c.UseMessageHeaders, "use-message-headers", c.UseMessageHeaders, "carry the identity in headers, not in the value")
 	f.StringVar(&c.Keys, "keys", c.Keys, "keys: balanced (an even load on all partitions) or seed (the original tool's)")
 	f.Float64Var(&c.Compressibility, "compressibility", c.Compressibility, "part of the payload that compression can take away, 0 to 1")

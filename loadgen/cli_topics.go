@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,16 +18,15 @@ import (
 func topicsCommand(a *app) *cobra.Command {
 	return a.group(&cobra.Command{
 		Use:   "topics",
-		Short: "Create, describe and grow topics",
+		Short: "Create, apply, describe and grow topics",
 		Example: `  loadgen topics create --bootstrap-servers 127.0.0.1:9092 --topics load --num-partitions 12
   loadgen topics describe --bootstrap-servers 127.0.0.1:9092 --topics load`,
-	}, topicsCreateCommand(a), topicsDescribeCommand(a), topicsGrowCommand(a))
+	}, topicsCreateCommand(a), topicsApplyCommand(a), topicsDescribeCommand(a), topicsGrowCommand(a))
 }
 
 func topicsCreateCommand(a *app) *cobra.Command {
 	var to connect.Config
 	var c topics.Config
-	var ifNotExists bool
 	to.SetDefaults()
 	c.SetDefaults()
 	cmd := a.command(&cobra.Command{
@@ -42,28 +43,61 @@ func topicsCreateCommand(a *app) *cobra.Command {
 			return err
 		}
 		defer client.Close()
-		if !ifNotExists {
-			if err := topics.Create(ctx, client, c); err != nil {
-				return err
-			}
-			return a.println("created", c.Names)
-		}
-		done, err := topics.Ensure(ctx, client, c)
-		if err != nil {
+		if err := topics.Create(ctx, client, c); err != nil {
 			return err
 		}
-		for _, difference := range done.Differences {
-			a.log.Warn(difference)
-		}
-		if err := a.println("created", done.Created); err != nil {
-			return err
-		}
-		return a.println("exists", done.Kept)
+		return a.println("created", c.Names)
 	}, &to, &c)
 	bootstrapFlag(cmd, &to)
 	topicsFlag(cmd, &c.Names)
 	topicShapeFlags(cmd, &c)
-	cmd.Flags().BoolVar(&ifNotExists, "if-not-exists", false, "accept topics that exist with these partitions and replicas")
+	a.securityFlags(cmd, &to)
+	return cmd
+}
+
+func topicsApplyCommand(a *app) *cobra.Command {
+	var to connect.Config
+	var c topics.Config
+	var grow bool
+	limit := patience(5 * time.Minute)
+	to.SetDefaults()
+	c.SetDefaults()
+	cmd := a.command(&cobra.Command{
+		Use:   "apply",
+		Short: "Create topics that do not exist, and bring those that do to what is asked for",
+		Long: `Create the topics that do not exist; add partitions to those that have fewer; change
+the settings that are given and otherwise. A topic with more partitions than asked for
+is an error, since partitions cannot shrink. While brokers do not answer it is tried
+again, for --timeout at most.`,
+		Example: `  loadgen topics apply --bootstrap-servers kafka-source:9092 --topics load --num-partitions 150 --num-replicas 3 --min-insync-replicas 2
+  loadgen topics apply --bootstrap-servers kafka-destination:9092 --topics load --num-partitions 150 --num-replicas 2 --log-append-time --grow=false`,
+	}, func(ctx context.Context) error {
+		return a.insist(ctx, limit, topics.Refused, func(ctx context.Context) error {
+			client, err := a.dial(ctx, &to)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			done, err := topics.Apply(ctx, client, c, grow)
+			err = errors.Join(err, a.println("created", done.Created), a.println("grown", done.Grown))
+			for _, change := range done.Changed {
+				_, said := fmt.Fprintln(a.stdout, change)
+				err = errors.Join(err, said)
+			}
+			for _, left := range done.Left {
+				a.log.Warn(left)
+			}
+			if err != nil {
+				return err
+			}
+			return a.println("as asked:", c.Names)
+		})
+	}, &to, &c, &limit)
+	bootstrapFlag(cmd, &to)
+	topicsFlag(cmd, &c.Names)
+	topicShapeFlags(cmd, &c)
+	cmd.Flags().BoolVar(&grow, "grow", true, "add partitions to topics that have fewer (--grow=false: leave topics that exist with the partitions they have)")
+	limit.flag(cmd)
 	a.securityFlags(cmd, &to)
 	return cmd
 }

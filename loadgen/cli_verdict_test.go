@@ -84,7 +84,7 @@ func TestVerdictTrouble(t *testing.T) {
 
 func TestAuditTrouble(t *testing.T) {
 	loadgen(t, nil, "audit", "--metrics-address", "nowhere", "--output", "", "--producers", "-1").want(t, exitTrouble,
-		"source: no bootstrap servers", "destination: no bootstrap servers", "test id", "topics: none given", "producers: -1",
+		"source: no bootstrap servers", "destination: no bootstrap servers", "test id", "no topics: name at least one", "producers: -1",
 		`metrics address "nowhere"`, "--output is empty")
 	loadgen(t, nil, "audit", "--expect", "losses<=0").want(t, exitTrouble, `there is no quantity "losses"`)
 

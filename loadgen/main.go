@@ -27,7 +27,10 @@ func commands(a *app) []*cobra.Command {
 		auditCommand(a),
 		verdictCommand(a),
 		topicsCommand(a),
+		replicatorCommand(a),
+		selftestCommand(a),
 		labCommand(a),
+		installAgentCommand(a),
 		versionCommand(a),
 	}
 }

@@ -124,7 +124,7 @@ func TestUsageErrors(t *testing.T) {
 		{"", []string{"loadgen: a command is missing", "topics", "See 'loadgen --help'."}},
 		{"tpoics", []string{`loadgen: unknown command "tpoics" (did you mean "topics"?)`, "See 'loadgen --help'."}},
 		{"--no-such-flag", []string{"loadgen: unknown flag: --no-such-flag", "See 'loadgen --help'."}},
-		{"topics", []string{"loadgen topics: a command is missing: create, describe, grow", "See 'loadgen topics --help'."}},
+		{"topics", []string{"loadgen topics: a command is missing: apply, create, describe, grow", "See 'loadgen topics --help'."}},
 		{"topics cretae", []string{`unknown command "cretae" (did you mean "create"?)`, "See 'loadgen topics --help'."}},
 		{"topics create --no-such-flag", []string{"loadgen topics create: unknown flag: --no-such-flag", "See 'loadgen topics create --help'."}},
 		{"topics create stray", []string{`unexpected argument "stray"`, "See 'loadgen topics create --help'."}},
@@ -138,6 +138,9 @@ func TestUsageErrors(t *testing.T) {
 		{"topics grow --bootstrap-servers k:1 --topics a", []string{"0 partitions", "See 'loadgen topics grow --help'."}},
 		{"version --log-level loud", []string{`--log-level "loud"`, "See"}},
 		{"version --log-format xml", []string{`--log-format "xml"`, "See"}},
+		{"selftest", []string{"loadgen selftest: a command is missing: kafka, netem, replicator"}},
+		{"selftest kafka --bootstrap-servers k:1 --timeout 0s", []string{"0 brokers", "--brokers", "timeout 0s", "See"}},
+		{"selftest replicator --topic a/b", []string{"source: no bootstrap servers", "destination: no bootstrap servers", `topic "a/b"`, "See"}},
 		{"help nothing", []string{`unknown command "nothing"`}},
 		{"completion", []string{"a command is missing: bash, fish, powershell, zsh"}},
 		{"completion tcsh", []string{`unknown command "tcsh"`}},
@@ -179,16 +182,22 @@ func TestTopics(t *testing.T) {
 		"--retention", "10m", "--max-message-bytes", "4MB", "--log-append-time").want(t, exitHolds, "created a b\n")
 	loadgen(t, nil, "topics", "create", on, "--topics", "a").want(t, exitTrouble, `"a" exists already`)
 
-	r := loadgen(t, nil, "topics", "create", on, "--topics", "a", "--topics", "c", "--num-partitions", "4", "--if-not-exists", "--log-format", "json")
-	r.want(t, exitHolds, "created c\n", "exists a\n")
-	if !strings.Contains(r.stderr, `"level":"WARN"`) || !strings.Contains(r.stderr, "retention.ms") {
-		t.Errorf("no warning of the other retention:\n%s", r.stderr)
-	}
-	loadgen(t, nil, "topics", "create", on, "--topics", "a", "--num-partitions", "6", "--if-not-exists").
-		want(t, exitTrouble, `"a" has 4 partitions, not 6`)
+	apply := []string{"topics", "apply", on, "--num-replicas", "2", "--retention", "10m", "--log-append-time"}
+	loadgen(t, nil, append(apply, "--topics", "a", "--topics", "c", "--num-partitions", "6")...).want(t, exitHolds, "created c\n", "grown a\n", "as asked: a c\n")
+	loadgen(t, nil, append(apply, "--topics", "a,c", "--num-partitions", "6")...).want(t, exitHolds, "as asked: a c\n")
+	loadgen(t, nil, append(apply, "--topics", "b,d", "--num-partitions", "5", "--grow=false")...).want(t, exitHolds, "created d\n", "as asked: b d\n")
+	loadgen(t, nil, append(apply, "--topics", "a,b", "--num-partitions", "5")...).
+		want(t, exitTrouble, `topic "a" has 6 partitions, 5 were asked for: partitions cannot shrink`)
 
 	loadgen(t, nil, "topics", "grow", on, "--topics", "a", "--num-partitions", "8").want(t, exitHolds, "8 partitions: a\n")
 	loadgen(t, nil, "topics", "describe", on, "--topics", "a").want(t, exitHolds, "retention.ms=600000 segment.ms=120000 max.message.bytes=4000000")
+
+	// Brokers that do not answer now may in a moment.
+	r := loadgen(t, nil, "topics", "apply", "--bootstrap-servers", closedPort(t), "--topics", "a", "--timeout", "1s")
+	r.want(t, exitTrouble, "not within 1s: ")
+	if !strings.Contains(r.stderr, "nothing listens there") || !strings.Contains(r.stderr, "trying again") {
+		t.Errorf("it said\n%s", r.stderr)
+	}
 
 	var described []struct {
 		Name                 string

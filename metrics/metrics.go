@@ -37,7 +37,7 @@ const (
 	ProducerSuspect    = "kmt_producer_suspect_records_total"     // counter: acknowledged, then the client saw the source lose data
 	ProducerLatency    = "kmt_producer_ack_latency_seconds"       // histogram: from intended time to acknowledgement
 	ProducerInFlight   = "kmt_producer_in_flight_records"         // gauge: buffered or on the way
-	ProducerRate       = "kmt_producer_target_records_rate"       // gauge: records per second asked for; 0: as fast as possible
+	ProducerRate       = "kmt_producer_target_records_rate"       // gauge: records per second asked for; 0: as fast as possible; absent while nothing is asked for
 	ProducerTopics     = "kmt_producer_topics"                    // gauge, no label
 	ProducerPartitions = "kmt_producer_partitions"                // gauge
 	ProducerLate       = "kmt_producer_late_seconds"              // gauge, no label: the producer itself is behind its schedule

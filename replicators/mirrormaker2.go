@@ -33,6 +33,39 @@ type MirrorMaker2 struct {
 	RefreshInterval time.Duration     // how often topics and partitions are looked for, whole seconds
 	Replicas        int               // replication factor of topics that MirrorMaker 2 makes, its own included; at least 1
 	Overrides       map[string]string // further keys, or other values for the keys set here
+
+	// Listener is empty for one node alone. Several nodes that share the work reach each other by an
+	// internal REST interface at this address, such as http://:8083; without a host each node tells the
+	// others the address that its own host name stands for, in a pod the pod's.
+	//
+	// A node that is gone is missed for five minutes before the others take over its tasks, unless
+	// Overrides have "destination.scheduled.rebalance.max.delay.ms"; until then its partitions stand still.
+	Listener string
+	// SourceCredentials and DestinationCredentials are nil for plain text. Else TLS, and SASL PLAIN.
+	SourceCredentials, DestinationCredentials *Credentials
+}
+
+// Credentials are files by which a cluster is reached, the way a Kubernetes Secret is mounted. Their
+// content never stands in a configuration file. The broker's certificate is checked, but not the name in
+// it: brokers advertise addresses, which no certificate has, and Java's client knows no other name.
+type Credentials struct {
+	Directory string // absolute path; the names below are in it
+	Authority string // certificate authorities, PEM
+	User      string // SASL user
+	Password  string // SASL password, without a quotation mark or a backslash
+}
+
+// mirrorMaker2Owned are the keys that ValidateOverrides refuses.
+var mirrorMaker2Owned = []string{
+	"clusters", "source.bootstrap.servers", "destination.bootstrap.servers",
+	"source->destination.enabled", "destination->source.enabled", "source->destination.topics",
+	"replication.policy.class", "dedicated.mode.enable.internal.rest", "listeners", "config.providers",
+}
+
+// ValidateOverrides refuses overrides of what else m says. It is no part of Validate: whoever writes the
+// whole file by hand may know why.
+func (m MirrorMaker2) ValidateOverrides() error {
+	return refuseOwned("MirrorMaker 2", m.Overrides, mirrorMaker2Owned)
 }
 
 // internalTopics are never copied: they describe one cluster. The first three are MirrorMaker 2's
@@ -126,8 +159,31 @@ func (m MirrorMaker2) Properties() []byte {
 		p[client+".send.buffer.bytes"] = "-1"
 		p[client+".receive.buffer.bytes"] = "-1"
 	}
+	if m.Listener != "" {
+		p["dedicated.mode.enable.internal.rest"] = "true"
+		p["listeners"] = m.Listener
+	}
+	m.SourceCredentials.add(p, "source.")
+	m.DestinationCredentials.add(p, "destination.")
 	maps.Copy(p, m.Overrides)
 	return Properties(p)
+}
+
+// add adds what the clients of one cluster need.
+func (c *Credentials) add(p map[string]string, cluster string) {
+	if c == nil {
+		return
+	}
+	p["config.providers"] = "directory"
+	p["config.providers.directory.class"] = "org.apache.kafka.common.config.provider.DirectoryConfigProvider"
+	p[cluster+"security.protocol"] = "SASL_SSL"
+	p[cluster+"ssl.truststore.type"] = "PEM"
+	p[cluster+"ssl.truststore.location"] = c.Directory + "/" + c.Authority
+	p[cluster+"ssl.endpoint.identification.algorithm"] = ""
+	p[cluster+"sasl.mechanism"] = "PLAIN"
+	p[cluster+"sasl.jaas.config"] = fmt.Sprintf(
+		`org.apache.kafka.common.security.plain.PlainLoginModule required username="${directory:%s:%s}" password="${directory:%s:%s}";`,
+		c.Directory, c.User, c.Directory, c.Password)
 }
 
 // Properties writes a Java properties file, its keys in order.

@@ -118,3 +118,33 @@ func TestMirrorMaker2ValidateReportsEveryMistake(t *testing.T) {
 		}
 	}
 }
+
+func TestMirrorMaker2SharesTheWorkByItsInternalREST(t *testing.T) {
+	alone, shared := valid(), valid()
+	shared.Listener = "http://:8083"
+	expect(t, parse(t, alone.Properties()), map[string]string{"dedicated.mode.enable.internal.rest": "false", "listeners": ""})
+	expect(t, parse(t, shared.Properties()), map[string]string{"dedicated.mode.enable.internal.rest": "true", "listeners": "http://:8083"})
+}
+
+func TestMirrorMaker2NamesFilesInsteadOfSecrets(t *testing.T) {
+	m := valid()
+	m.DestinationCredentials = &Credentials{Directory: "/etc/kafka-access", Authority: "ca.crt", User: "username", Password: "password"}
+	p := parse(t, m.Properties())
+	expect(t, p, map[string]string{
+		"destination.security.protocol": "SASL_SSL", "destination.sasl.mechanism": "PLAIN",
+		"destination.ssl.truststore.type": "PEM", "destination.ssl.truststore.location": "/etc/kafka-access/ca.crt",
+		"config.providers": "directory", "source.security.protocol": "",
+	})
+	if jaas := p["destination.sasl.jaas.config"]; !strings.Contains(jaas, `password="${directory:/etc/kafka-access:password}"`) {
+		t.Errorf("login: %s", jaas)
+	}
+}
+
+func TestMirrorMaker2RefusesOverridesOfWhatItSays(t *testing.T) {
+	m := valid()
+	m.Overrides = map[string]string{"source.bootstrap.servers": "x:1", "tasks.max": "8"}
+	err := m.ValidateOverrides()
+	if err == nil || !strings.Contains(err.Error(), `"source.bootstrap.servers"`) || strings.Contains(err.Error(), "tasks.max") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -18,16 +18,24 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
 // Config says what to audit.
 type Config struct {
 	TestID string
+	// Topics of the test at the source; none if SettingsFile names some.
 	Topics []string
 	// Producers is how many distinct producers the test was meant to have; 0
-	// leaves it open, and then a producer that never started goes unnoticed.
+	// leaves it open, and then a producer that never started goes unnoticed. What
+	// SettingsFile says of it takes its place.
 	Producers int
+	// SettingsFile, YAML or JSON, names topics of the test beside Topics, and how
+	// many producers it has (see settings.Read). It is read again when it changes.
+	// A topic that it names no more need not have had any load, but what was sent
+	// to it still counts. Empty: none.
+	SettingsFile string
 	// UntilClosed drains and ends once all expected producers have stopped.
 	UntilClosed bool
 	// Interval between two looks at the clusters and ledgers. Default 1 s.
@@ -77,9 +85,7 @@ func (c *Config) Validate() error {
 	if c.TestID == "" || strings.Contains(c.TestID, "/") {
 		bad("test id: %q: want a name without a slash", c.TestID)
 	}
-	if len(c.Topics) == 0 {
-		bad("topics: none given: name the topics of the test at the source")
-	}
+	errs = append(errs, settings.CheckTopics(c.Topics, c.SettingsFile))
 	if c.Producers < 0 {
 		bad("producers: %d: want 0 (not known) or more", c.Producers)
 	}
@@ -110,6 +116,8 @@ type Auditor struct {
 	src, dst *cluster
 	evidence *evidence
 	time     *timeline
+	watcher  *settings.File // nil: no settings file
+	reread   time.Duration  // how often it is read
 
 	drain     chan struct{}
 	drainOnce sync.Once
@@ -135,6 +143,13 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Auditor, error) {
 		time:     newTimeline(),
 		drain:    make(chan struct{}),
 	}
+	a.evidence.expect(cfg.Topics, cfg.Producers)
+	if cfg.SettingsFile != "" {
+		a.watcher, a.reread = &settings.File{Path: cfg.SettingsFile}, settings.Every
+		if err := a.watcher.Reload(a.apply); err != nil {
+			return nil, err
+		}
+	}
 	var err error
 	if a.src, err = openCluster(ctx, "source", deps.Source, ledger.SourceTopic, cfg, deps.Logger); err != nil {
 		return nil, err
@@ -152,6 +167,20 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Auditor, error) {
 func (a *Auditor) Close() {
 	a.src.close()
 	a.dst.close()
+}
+
+// apply takes over what a settings file says of the test.
+func (a *Auditor) apply(s *settings.Settings) error {
+	names, err := s.With(a.cfg.Topics)
+	if err != nil {
+		return err
+	}
+	producers := a.cfg.Producers
+	if s.Producers != nil {
+		producers = *s.Producers
+	}
+	a.evidence.expect(names, producers)
+	return nil
 }
 
 // AddEvent notes something that happened to the system under test. An event
@@ -214,7 +243,14 @@ func (a *Auditor) Run(ctx context.Context) (*verdict.Document, error) {
 		case <-time.After(a.cfg.Interval):
 		}
 	}
+	watching, stop := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	if a.watcher != nil {
+		watchers.Go(func() { a.watcher.Watch(watching, a.reread, a.log, a.apply) })
+	}
 	interrupted := a.watch(ctx)
+	stop()
+	watchers.Wait()
 	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 	defer cancel()
 	if interrupted {
@@ -252,7 +288,7 @@ func (a *Auditor) watch(ctx context.Context) (interrupted bool) {
 			a.log.Info("looking at the clusters again", "after", time.Since(failing).Round(time.Second))
 			failing = time.Time{}
 		}
-		if a.cfg.UntilClosed && err == nil && a.evidence.ended(a.cfg.Producers, a.cfg.DeadAfter) {
+		if a.cfg.UntilClosed && err == nil && a.evidence.ended(a.cfg.DeadAfter) {
 			a.Drain()
 		}
 		if draining == nil && err == nil && a.drained(ctx, &wait) {
@@ -293,7 +329,8 @@ func (a *Auditor) look(ctx context.Context) error {
 // producers' ledger.
 func (a *Auditor) collect(ctx context.Context) error {
 	before := time.Now().UnixMicro()
-	dst, err := a.dst.bounds(ctx, a.cfg.Topics)
+	topics := a.evidence.topics()
+	dst, err := a.dst.bounds(ctx, topics)
 	if err != nil {
 		return err
 	}
@@ -305,7 +342,7 @@ func (a *Auditor) collect(ctx context.Context) error {
 		return err
 	}
 	before = time.Now().UnixMicro()
-	src, err := a.src.bounds(ctx, a.cfg.Topics)
+	src, err := a.src.bounds(ctx, topics)
 	if err != nil {
 		return err
 	}
@@ -430,7 +467,15 @@ func (a *Auditor) drained(ctx context.Context, w *waiting) bool {
 
 // conclude does the final audit.
 func (a *Auditor) conclude(ctx context.Context, interrupted bool) (*verdict.Document, error) {
-	for err := a.collect(ctx); err != nil; err = a.collect(ctx) {
+	for {
+		topics := len(a.evidence.topics())
+		err := a.collect(ctx)
+		if err == nil {
+			if len(a.evidence.topics()) == topics {
+				break
+			}
+			continue // a producer's ledger has named another one just now
+		}
 		if ctx.Err() != nil {
 			return nil, err
 		}
@@ -568,7 +613,7 @@ func (a *Auditor) restore(ctx context.Context) error {
 // below what was read of it.
 func (a *Auditor) checkEnds(ctx context.Context) error {
 	states := a.evidence.ends()
-	now, err := a.dst.bounds(ctx, a.cfg.Topics)
+	now, err := a.dst.bounds(ctx, a.evidence.topics())
 	if err != nil {
 		return err
 	}

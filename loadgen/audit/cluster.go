@@ -134,6 +134,9 @@ type topicBounds struct {
 // bounds asks for the bounds of the topics' logs. Topics that do not exist are
 // left out.
 func (c *cluster) bounds(ctx context.Context, topics []string) (map[string]topicBounds, error) {
+	if len(topics) == 0 {
+		return nil, nil // to ask for none is to ask for all
+	}
 	meta, err := c.admin.Metadata(ctx, topics...)
 	if err != nil {
 		return nil, fmt.Errorf("ask the %s cluster for its topics: %w", c.side, err)

@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -42,6 +43,8 @@ type evidence struct {
 	mu sync.Mutex
 
 	test     string
+	expected verdict.Manifest // but the partitions
+	watched  map[string]bool  // topics whose logs are asked for; it only grows
 	sent     map[uint64]*ledger.Sent
 	heard    map[uint64]time.Time // when a run's ledger last changed, by our clock
 	seenAll  map[lineageID]*ledger.Received
@@ -95,6 +98,7 @@ type kept struct {
 func newEvidence(test string) *evidence {
 	return &evidence{
 		test:       test,
+		watched:    map[string]bool{},
 		sent:       map[uint64]*ledger.Sent{},
 		heard:      map[uint64]time.Time{},
 		seenAll:    map[lineageID]*ledger.Received{},
@@ -118,6 +122,25 @@ func newEvidence(test string) *evidence {
 		},
 		clock: newClock(),
 	}
+}
+
+// expect notes what the test is meant to consist of now.
+func (e *evidence) expect(topics []string, producers int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.expected = verdict.Manifest{Producers: producers, Topics: map[string]int32{}}
+	for _, topic := range topics {
+		e.expected.Topics[topic] = 0
+		e.watched[topic] = true
+	}
+}
+
+// topics returns those of the test, sorted: all that were ever expected, and all
+// that a producer has a stream of.
+func (e *evidence) topics() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Sorted(maps.Keys(e.watched))
 }
 
 func (e *evidence) addEvent(event verdict.Event) {
@@ -163,6 +186,7 @@ func (e *evidence) takeSent(s *ledger.Sent) {
 		e.clock.producer(*s.Previous)
 	}
 	for _, st := range s.Streams {
+		e.watched[st.Stream.Topic] = true
 		if st.Last != nil {
 			e.sample(st.Stream, *st.Last)
 		}
@@ -469,7 +493,7 @@ func (e *evidence) dead(after time.Duration) map[uint64]bool {
 
 // ended reports whether all expected producers have been there and have closed
 // or died.
-func (e *evidence) ended(producers int, deadAfter time.Duration) bool {
+func (e *evidence) ended(deadAfter time.Duration) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	dead := e.dead(deadAfter)
@@ -480,7 +504,7 @@ func (e *evidence) ended(producers int, deadAfter time.Duration) bool {
 		}
 		ids[s.Producer] = true
 	}
-	return len(ids) > 0 && len(ids) >= producers
+	return len(ids) > 0 && len(ids) >= e.expected.Producers
 }
 
 // progress is what changes as long as something still moves.
@@ -540,7 +564,7 @@ func (e *evidence) input(cfg Config, final bool) *verdict.Input {
 		Test:         cfg.TestID,
 		Now:          time.Now().UnixMicro(),
 		Final:        final,
-		Manifest:     verdict.Manifest{Producers: cfg.Producers, Topics: map[string]int32{}},
+		Manifest:     verdict.Manifest{Producers: e.expected.Producers, Topics: map[string]int32{}},
 		Dead:         e.dead(cfg.DeadAfter),
 		Destination:  map[verdict.TopicPartition]verdict.Bounds{},
 		Source:       map[verdict.TopicPartition]*verdict.SourceLog{},
@@ -557,15 +581,15 @@ func (e *evidence) input(cfg Config, final bool) *verdict.Input {
 			}
 		}
 	}
-	for _, topic := range cfg.Topics {
+	for topic := range e.expected.Topics {
 		in.Manifest.Topics[topic] = e.parts[topic]
 	}
 	for _, s := range e.sent {
 		in.Sent = append(in.Sent, s)
 	}
 	in.Received, in.Former = e.split()
-	for topic, n := range in.Manifest.Topics {
-		for p := range n {
+	for topic := range e.watched {
+		for p := range e.parts[topic] {
 			in.Destination[verdict.TopicPartition{Topic: topic, Partition: p}] = verdict.Bounds{} // unless it is there
 		}
 	}

@@ -238,7 +238,7 @@ func explainTLS(err error) error {
 	case errors.As(err, &authority):
 		return fmt.Errorf("its certificate is signed by an authority not known here: give that authority with --tls-ca-file: %w", err)
 	case errors.As(err, &host):
-		return fmt.Errorf("its certificate is for another name: use a name the certificate has, or a certificate with this one: %w", err)
+		return fmt.Errorf("its certificate is for another name: use a name the certificate has, or say with --tls-server-name which name that is: %w", err)
 	case errors.As(err, &invalid):
 		return fmt.Errorf("its certificate is not valid: renew it, or correct this machine's clock: %w", err)
 	// Go has no type for an alert the other side sent.

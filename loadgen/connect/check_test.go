@@ -306,7 +306,16 @@ func TestTLSCertificateOfAnotherName(t *testing.T) {
 		c.IPAddresses, c.DNSNames = nil, []string{"kafka.example.com"}
 	})
 	address := cluster(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{cert.pair}})).ListenAddrs()[0]
-	wantError(t, check(t, func(c *connect.Config) { c.TLS, c.TLSCAFile = true, cert.certFile }, address), address, "another name")
+	wantError(t, check(t, func(c *connect.Config) { c.TLS, c.TLSCAFile = true, cert.certFile }, address), address, "another name", "--tls-server-name")
+
+	// Whatever the brokers advertise, the certificate must be for the name given.
+	named := func(name string) error {
+		return check(t, func(c *connect.Config) { c.TLS, c.TLSCAFile, c.TLSServerName = true, cert.certFile, name }, address)
+	}
+	if err := named("kafka.example.com"); err != nil {
+		t.Error(err)
+	}
+	wantError(t, named("zookeeper.example.com"), address, "another name", "kafka.example.com")
 }
 
 func TestTLSCertificateExpired(t *testing.T) {

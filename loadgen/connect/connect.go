@@ -62,6 +62,10 @@ type Config struct {
 	// TLSCAFile is a PEM file of certificate authorities; empty means the
 	// system's.
 	TLSCAFile string
+	// TLSServerName is the name that the brokers' certificates must be for; empty
+	// means the host that is connected to. Brokers may advertise addresses that
+	// no certificate has, such as those of pods.
+	TLSServerName string
 	// TLSCertFile and TLSKeyFile are the client's own certificate and key (PEM);
 	// both or neither.
 	TLSCertFile, TLSKeyFile string
@@ -96,7 +100,7 @@ func (c *Config) Validate() error {
 	}
 
 	for _, file := range []struct{ name, value string }{
-		{"CA file", c.TLSCAFile}, {"certificate file", c.TLSCertFile}, {"key file", c.TLSKeyFile},
+		{"CA file", c.TLSCAFile}, {"certificate file", c.TLSCertFile}, {"key file", c.TLSKeyFile}, {"server name", c.TLSServerName},
 	} {
 		if file.value != "" && !c.TLS {
 			errs = append(errs, fmt.Errorf("TLS %s %q is given, but TLS is off: add --tls", file.name, file.value))
@@ -168,7 +172,7 @@ func (c *Config) Options() ([]kgo.Opt, error) {
 }
 
 func (c *Config) tlsConfig() (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLSServerName}
 	if c.TLSCAFile != "" {
 		pem, err := os.ReadFile(c.TLSCAFile)
 		if err != nil {

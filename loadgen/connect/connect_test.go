@@ -29,8 +29,8 @@ func TestValidateReportsEveryMistake(t *testing.T) {
 		},
 		{
 			"TLS",
-			connect.Config{BootstrapServers: []string{"k:1"}, TLSCAFile: "ca", TLSCertFile: "cert"},
-			[]string{`CA file "ca"`, `certificate file "cert"`, "add --tls", "both --tls-cert-file and --tls-key-file"},
+			connect.Config{BootstrapServers: []string{"k:1"}, TLSCAFile: "ca", TLSCertFile: "cert", TLSServerName: "name"},
+			[]string{`CA file "ca"`, `certificate file "cert"`, `server name "name"`, "add --tls", "both --tls-cert-file and --tls-key-file"},
 		},
 		{"mechanism", connect.Config{BootstrapServers: []string{"k:1"}, SASLMechanism: "gssapi"}, []string{`"gssapi"`, "SCRAM-SHA-512"}},
 		{"no mechanism", connect.Config{BootstrapServers: []string{"k:1"}, SASLUser: "alice"}, []string{"without a mechanism"}},

@@ -12,8 +12,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
-	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/topics"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
 )
 
 // maxSnapshotInterval is how rare snapshots may get when they would otherwise
@@ -26,8 +25,13 @@ type Config struct {
 	TestID string
 	// ID names this consumer in logs and in the ledger.
 	ID string
-	// Topics to read, at least one. Those that do not exist yet are waited for.
+	// Topics to read; none if SettingsFile names some. Those that do not exist yet
+	// are waited for.
 	Topics []string
+	// SettingsFile, YAML or JSON, names topics to read beside Topics (see
+	// settings.Read). It is read again when it changes. Topics that it names no
+	// more, but that this test has read before, are read on. Empty: none.
+	SettingsFile string
 
 	// Group is the consumer group that shares the partitions out. Empty: no
 	// group; then consumer Index of Instances (from 0) reads its fixed share.
@@ -71,10 +75,7 @@ func (c *Config) Validate() error {
 	}
 	check(name(c.TestID), "test id %q: use a name such as 2018-11-long-haul, without '/'", c.TestID)
 	check(name(c.ID), "consumer id %q: use a name such as consumer-0, without '/'", c.ID)
-	errs = append(errs, topics.ValidateNames(c.Topics))
-	for _, t := range c.Topics {
-		check(t != ledger.SourceTopic && t != ledger.DestinationTopic, "topic %q is where ledgers are kept: use another", t)
-	}
+	errs = append(errs, settings.CheckTopics(c.Topics, c.SettingsFile))
 	check(c.Instances >= 1, "%d instances: use 1 or more", c.Instances)
 	check(c.Index >= 0 && (c.Index < c.Instances || c.Instances < 1), "index %d of %d instances: use 0 to %d", c.Index, c.Instances, max(0, c.Instances-1))
 	check(c.Group == "" || c.Instances <= 1 && c.Index == 0, "group %q and %d instances exclude each other: the group shares the partitions out", c.Group, c.Instances)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
 )
 
 // Deps are what a consumer works with.
@@ -45,18 +46,22 @@ type Consumer struct {
 	log     *slog.Logger
 	writer  string // names this life of the consumer in the ledger
 	decoder *message.Decoder
-	topics  map[string]*topicStats
 	metrics *collector
+	watcher *settings.File // nil: no settings file
+	reread  time.Duration  // how often it is read
 
 	client *kgo.Client
 	admin  *kadm.Client
 	store  *ledger.Store
 	index  *index
+	group  *members // nil: no group
 
 	active map[topicPartition]*partition // by the poll loop alone: what the client reads
 	kick   chan struct{}                 // wakes the manager
 
 	mu       sync.Mutex
+	topics   map[string]*topicStats        // that are read; replaced by a larger one when there are more
+	wanted   []string                      // those of them that flags or settings name
 	parts    map[topicPartition]*partition // that this consumer is to read
 	retired  []*partition                  // whose topic is gone, until their last state is stored
 	assigned map[topicPartition]bool       // by the group
@@ -87,15 +92,19 @@ func New(cfg Config, deps Deps) (*Consumer, error) {
 		log:      deps.Logger,
 		writer:   cfg.ID + "-" + hex.EncodeToString(life[:]),
 		decoder:  message.NewDecoder(cfg.TestID),
-		topics:   map[string]*topicStats{},
 		active:   map[topicPartition]*partition{},
 		kick:     make(chan struct{}, 1),
 		parts:    map[topicPartition]*partition{},
 		assigned: map[topicPartition]bool{},
 		pending:  "starting",
 	}
-	for _, t := range cfg.Topics {
-		c.topics[t] = &topicStats{name: t}
+	c.read(cfg.Topics)
+	c.wanted = cfg.Topics
+	if cfg.SettingsFile != "" {
+		c.watcher, c.reread = &settings.File{Path: cfg.SettingsFile}, settings.Every
+		if err := c.watcher.Reload(c.apply); err != nil {
+			return nil, fmt.Errorf("consumer %s: %w", cfg.ID, err)
+		}
 	}
 	c.interval.Store(int64(cfg.SnapshotInterval))
 	c.metrics = newCollector(c)
@@ -106,6 +115,53 @@ func New(cfg Config, deps Deps) (*Consumer, error) {
 	}
 	return c, nil
 }
+
+// apply takes over which topics a settings file names.
+func (c *Consumer) apply(s *settings.Settings) error {
+	names, err := s.With(c.cfg.Topics)
+	if err != nil {
+		return err
+	}
+	c.read(names)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = names
+	return nil
+}
+
+// read has the topics read from now on, those that are not already. None is ever
+// given up: what was sent to it counts.
+func (c *Consumer) read(names []string) {
+	c.mu.Lock()
+	all := maps.Clone(c.topics)
+	if all == nil {
+		all = map[string]*topicStats{}
+	}
+	var added []string
+	for _, name := range names {
+		if all[name] == nil {
+			all[name] = &topicStats{name: name}
+			added = append(added, name)
+		}
+	}
+	c.topics = all
+	c.mu.Unlock()
+	if len(added) == 0 {
+		return
+	}
+	c.group.read(added)
+	c.wakeManager()
+}
+
+// stats returns the topics that are read.
+func (c *Consumer) stats() map[string]*topicStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.topics
+}
+
+// names returns the topics that are read, sorted.
+func (c *Consumer) names() []string { return slices.Sorted(maps.Keys(c.stats())) }
 
 // Ready says why the consumer does not yet, or does not any more, read all of
 // its partitions; nil if it does.
@@ -135,12 +191,14 @@ func (c *Consumer) Run(ctx context.Context) error {
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var wg sync.WaitGroup
-	var members *members
 	if c.cfg.Group != "" {
 		var err error
-		if members, err = c.join(running, stop, &wg); err != nil {
+		if c.group, err = c.join(running, stop, &wg); err != nil {
 			return fmt.Errorf("consumer %s: %w", c.cfg.ID, err)
 		}
+	}
+	if c.watcher != nil {
+		wg.Go(func() { c.watcher.Watch(running, c.reread, c.log, c.apply) })
 	}
 	wg.Go(func() { c.manage(running) })
 	wg.Go(func() { c.keep(running) })
@@ -152,14 +210,14 @@ func (c *Consumer) Run(ctx context.Context) error {
 		fatal = context.Cause(running)
 	}
 	if c.abandon.Load() {
-		members.abandon()
+		c.group.abandon()
 		return fatal
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.ShutdownTimeout)
 	defer cancel()
 	_, err := c.storeAll(last)
 	// Only now may others take the partitions over: they go on where we ended.
-	members.leave(last)
+	c.group.leave(last)
 	if err != nil {
 		err = fmt.Errorf("what arrived since the last snapshot will have to be read again: %w", err)
 	}

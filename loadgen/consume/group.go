@@ -22,9 +22,10 @@ type members struct {
 
 // join joins the group. A denial ends the consumer by fatal.
 func (c *Consumer) join(ctx context.Context, fatal context.CancelCauseFunc, wg *sync.WaitGroup) (*members, error) {
+	names := c.names()
 	client, err := kgo.NewClient(append(slices.Clone(c.opts),
 		kgo.ConsumerGroup(c.cfg.Group),
-		kgo.ConsumeTopics(c.cfg.Topics...),
+		kgo.ConsumeTopics(names...),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.DisableAutoCommit(),
 		kgo.MetadataMinAge(min(250*time.Millisecond, c.cfg.MetadataInterval)),
@@ -37,7 +38,7 @@ func (c *Consumer) join(ctx context.Context, fatal context.CancelCauseFunc, wg *
 	if err != nil {
 		return nil, fmt.Errorf("client options: %w", err)
 	}
-	client.PauseFetchTopics(c.cfg.Topics...)
+	client.PauseFetchTopics(names...)
 	wg.Go(func() {
 		for ctx.Err() == nil {
 			client.PollFetches(ctx).EachError(func(_ string, _ int32, err error) {
@@ -52,6 +53,15 @@ func (c *Consumer) join(ctx context.Context, fatal context.CancelCauseFunc, wg *
 		}
 	})
 	return &members{client}, nil
+}
+
+// read has the group share out further topics.
+func (m *members) read(names []string) {
+	if m == nil {
+		return
+	}
+	m.client.PauseFetchTopics(names...)
+	m.client.AddConsumeTopics(names...)
 }
 
 // leave gives the partitions to the others.

@@ -42,7 +42,8 @@ func (c *Consumer) describe(ctx context.Context) (map[string]topicNow, map[strin
 	defer cancel()
 	req := kmsg.NewPtrMetadataRequest()
 	req.IncludeTopicAuthorizedOperations = true
-	for _, name := range c.cfg.Topics {
+	req.Topics = []kmsg.MetadataRequestTopic{} // nil would be all
+	for _, name := range c.names() {
 		t := kmsg.NewMetadataRequestTopic()
 		t.Topic = kmsg.StringPtr(name)
 		req.Topics = append(req.Topics, t)
@@ -73,7 +74,7 @@ func (c *Consumer) checkTopics(ctx context.Context) error {
 		return err
 	}
 	var errs []error
-	for _, name := range c.cfg.Topics {
+	for _, name := range c.names() {
 		t := topics[name]
 		denied := errors.Is(t.err, kerr.TopicAuthorizationFailed)
 		// Brokers that do not tell answer with the smallest number.
@@ -93,7 +94,11 @@ func (c *Consumer) checkTopics(ctx context.Context) error {
 // manage keeps the partitions that are read as they should be, until ctx ends.
 func (c *Consumer) manage(ctx context.Context) {
 	waiting := map[string]bool{} // topics that do not exist
+	resumed := c.watcher == nil
 	for ctx.Err() == nil {
+		if !resumed {
+			resumed = c.resume(ctx)
+		}
 		c.manageOnce(ctx, waiting)
 		wait := c.cfg.MetadataInterval
 		c.mu.Lock()
@@ -111,6 +116,19 @@ func (c *Consumer) manage(ctx context.Context) {
 	}
 }
 
+// resume has those topics read that the settings file named before this consumer
+// was started: what was sent to them counts.
+func (c *Consumer) resume(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 3*requestTimeout)
+	defer cancel()
+	if err := c.index.read(ctx); err != nil {
+		c.log.Warn("the ledger cannot be read at the moment", "error", err)
+		return false
+	}
+	_ = maps.Keys(c.index.topics)
+	return true
+}
+
 func (c *Consumer) manageOnce(ctx context.Context, waiting map[string]bool) {
 	topics, _, err := c.describe(ctx)
 	if err != nil {
@@ -119,7 +137,7 @@ func (c *Consumer) manageOnce(ctx context.Context, waiting map[string]bool) {
 		}
 		return
 	}
-	for _, name := range c.cfg.Topics {
+	for _, name := range slices.Sorted(maps.Keys(topics)) {
 		switch t := topics[name]; {
 		case t.err == nil:
 			delete(waiting, name)
@@ -149,10 +167,11 @@ func (c *Consumer) manageOnce(ctx context.Context, waiting map[string]bool) {
 	if n := len(c.unplaced()); n > 0 {
 		reason = fmt.Sprintf("%d partitions are not being read yet", n)
 	}
-	if len(waiting) > 0 {
-		reason = fmt.Sprintf("waiting for topics %v", slices.Sorted(maps.Keys(waiting)))
-	}
 	c.mu.Lock()
+	// One that is not wanted any more may be gone for good.
+	if missing := slices.DeleteFunc(slices.Clone(c.wanted), func(name string) bool { return !waiting[name] }); len(missing) > 0 {
+		reason = fmt.Sprintf("waiting for topics %v", missing)
+	}
 	c.pending = reason
 	c.mu.Unlock()
 }

@@ -23,7 +23,7 @@ type Progress struct {
 // Progress returns how far the consumer has come.
 func (c *Consumer) Progress() Progress {
 	var out Progress
-	for _, t := range c.topics {
+	for _, t := range c.stats() {
 		t.mu.Lock()
 		out.Records += t.total.counts.records
 		out.Bytes += t.total.counts.bytes
@@ -202,16 +202,18 @@ func (k *collector) Collect(out chan<- prometheus.Metric) {
 		partitions, streams int
 	}
 	by := map[string]*gauges{}
-	for name := range k.c.topics {
+	parts := k.c.owned()
+	topics := k.c.stats() // later: it has those of all parts
+	for name := range topics {
 		by[name] = &gauges{}
 	}
-	for _, p := range k.c.owned() {
+	for _, p := range parts {
 		g := by[p.topic]
 		g.lag += p.lag()
 		g.partitions++
 		g.streams += p.streams()
 	}
-	for name, t := range k.c.topics {
+	for name, t := range topics {
 		t.mu.Lock()
 		total, unobserved, rollbacks := t.total, t.unobserved, t.rollbacks
 		t.mu.Unlock()

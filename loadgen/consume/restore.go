@@ -22,6 +22,7 @@ type index struct {
 	log    *slog.Logger
 	wants  func(topicPartition) bool
 	logs   map[logOf]*lineages
+	topics map[string]bool // of all snapshots of the test
 }
 
 // lineages are the snapshots of one partition. Each of them is whole by
@@ -56,8 +57,9 @@ func newIndex(c *Consumer) (*index, error) {
 	return &index{
 		reader: reader,
 		log:    c.log,
-		wants:  func(tp topicPartition) bool { return c.topics[tp.topic] != nil && (c.cfg.Group != "" || c.owns(tp)) },
+		wants:  func(tp topicPartition) bool { return c.cfg.Group != "" || c.owns(tp) },
 		logs:   map[logOf]*lineages{},
+		topics: map[string]bool{},
 	}, nil
 }
 
@@ -70,6 +72,7 @@ func (x *index) read(ctx context.Context) error {
 			x.log.Warn("a snapshot in the ledger cannot be used", "key", e.Key, "offset", e.Offset, "error", err)
 			return nil
 		}
+		x.topics[h.Topic] = true
 		tp := topicPartition{h.Topic, h.Partition}
 		if !x.wants(tp) {
 			return nil

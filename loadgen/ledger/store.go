@@ -253,11 +253,14 @@ func prepare(ctx context.Context, client *kgo.Client, cfg StoreConfig, log *slog
 		return fmt.Errorf("%d replicas: give 0 (as many as there are brokers, up to 3) or more", cfg.Replicas)
 	}
 	t, brokers, err := describe(ctx, client, cfg.Topic)
-	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
 		if err = create(ctx, client, cfg, brokers); err != nil {
 			return err
 		}
 		log.Info("created the ledger topic", "topic", cfg.Topic)
+		t, err = await(ctx, client, cfg.Topic)
+	case kerr.IsRetriable(err): // its leader is away at the moment
 		t, err = await(ctx, client, cfg.Topic)
 	}
 	if err != nil {
@@ -352,7 +355,7 @@ func await(ctx context.Context, client *kgo.Client, topic string) (*kmsg.Metadat
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("it was created, but has no leader yet: %w", ctx.Err())
+			return nil, fmt.Errorf("it has no leader: %w", ctx.Err())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

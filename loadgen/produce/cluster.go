@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
@@ -23,16 +25,14 @@ const defaultMaxMessageBytes = 1_048_588
 func (p *Producer) prepare(ctx context.Context) error {
 	admin := kadm.NewClient(p.client)
 	if p.cfg.CreateTopics {
-		ensured, err := topics.Ensure(ctx, p.client, p.cfg.topicsConfig(p.cfg.Topics))
-		if err != nil {
+		if err := p.ensure(ctx, p.all()); err != nil {
 			return err
 		}
-		for _, difference := range ensured.Differences {
-			p.log.Warn(difference)
-		}
 	}
-	if err := topics.Check(ctx, p.client, p.cfg.Topics, topics.Write); err != nil {
-		return err
+	if len(p.cfg.Topics) > 0 {
+		if err := topics.Check(ctx, p.client, p.cfg.Topics, topics.Write); err != nil {
+			return err
+		}
 	}
 	if p.cfg.Idempotent {
 		if _, _, err := p.client.ProducerID(ctx); connect.Denied(err) {
@@ -42,10 +42,138 @@ func (p *Producer) prepare(ctx context.Context) error {
 		}
 	}
 	var errs []error
-	for _, t := range p.topics {
-		errs = append(errs, p.prepareTopic(ctx, admin, t))
+	var away error
+	for _, t := range p.all() {
+		if t.current.Load() != nil {
+			continue // before something else failed
+		}
+		switch err := p.prepareTopic(ctx, admin, t); {
+		case transient(err):
+			away = err
+		default:
+			errs = append(errs, err)
+		}
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return away
+}
+
+// ensure makes those topics that do not exist.
+func (p *Producer) ensure(ctx context.Context, wanted []*topic) error {
+	for _, t := range wanted {
+		ensured, err := topics.Ensure(ctx, p.client, p.cfg.topicsConfig([]string{t.name}, t.setting.Load().Size))
+		if err != nil {
+			return err
+		}
+		for _, difference := range ensured.Differences {
+			p.log.Warn(difference)
+		}
+	}
+	return nil
+}
+
+// startAgain is the pause after a start that failed because of brokers that are
+// away.
+const startAgain = 500 * time.Millisecond
+
+// insist calls do until it succeeds, ctx ends, or its error is one that lasts:
+// producers start while brokers are down, since that is what tests are made of.
+func (p *Producer) insist(ctx context.Context, do func() error) error {
+	said := ""
+	for {
+		err := do()
+		if err == nil || ctx.Err() != nil || !transient(err) {
+			return err
+		}
+		if err.Error() != said {
+			said = err.Error()
+			p.log.Warn("the load cannot start yet; trying again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(startAgain):
+		}
+	}
+}
+
+// transient reports whether an error is of brokers that are away at the moment,
+// or do not know yet what others know.
+func transient(err error) bool {
+	var answer *kerr.Error
+	if errors.As(err, &answer) {
+		return answer.Retriable
+	}
+	return err != nil && kgo.IsRetryableBrokerErr(err)
+}
+
+// startComing starts the load on topics that the settings file names and that
+// did not exist when the producer started, until ctx ends.
+func (p *Producer) startComing(ctx context.Context, started chan<- *topic) {
+	admin := kadm.NewClient(p.client)
+	ticker := time.NewTicker(p.cfg.MetadataInterval)
+	defer ticker.Stop()
+	said := map[*topic]string{}
+	for {
+		var ready []*topic
+		for _, t := range p.awaited() {
+			err := p.startOne(ctx, admin, t)
+			switch {
+			case err == nil:
+				ready = append(ready, t)
+			case ctx.Err() == nil && said[t] != err.Error():
+				said[t] = err.Error()
+				p.log.Warn("waiting for a topic", "topic", t.name, "error", err)
+			}
+		}
+		if len(ready) > 0 && !p.admit(ctx, ready, started) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// startOne makes a topic ready for load, except that nothing is reserved yet.
+func (p *Producer) startOne(ctx context.Context, admin *kadm.Client, t *topic) error {
+	if p.cfg.CreateTopics {
+		if err := p.ensure(ctx, []*topic{t}); err != nil {
+			return err
+		}
+	}
+	if err := topics.Check(ctx, p.client, []string{t.name}, topics.Write); err != nil {
+		return err
+	}
+	return p.prepareTopic(ctx, admin, t)
+}
+
+// admit has the first sequences of topics reserved and then the load begin; it
+// returns false if ctx ended before.
+func (p *Producer) admit(ctx context.Context, ready []*topic, started chan<- *topic) bool {
+	for err := p.keeper.now(ctx); err != nil; err = p.keeper.now(ctx) {
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+	p.mu.Lock()
+	p.topics = append(p.topics[:len(p.topics):len(p.topics)], ready...)
+	p.mu.Unlock()
+	for _, t := range ready {
+		p.log.Info("load begins", "topic", t.name, "partitions", len(t.current.Load().streams))
+		select {
+		case started <- t:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.coming = slices.DeleteFunc(p.coming, func(t *topic) bool { return slices.Contains(ready, t) })
+	return true
 }
 
 func (p *Producer) prepareTopic(ctx context.Context, admin *kadm.Client, t *topic) error {
@@ -102,7 +230,7 @@ func endOffsets(ctx context.Context, admin *kadm.Client, name string) ([]int64, 
 		o, ok := found[int32(i)]
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("ask for the end of topic %q: partition %d is missing", name, i)
+			return nil, fmt.Errorf("ask for the end of topic %q: partition %d is missing: %w", name, i, kerr.UnknownTopicOrPartition)
 		case connect.Denied(o.Err):
 			return nil, fmt.Errorf("no permission to see topic %q: grant this user DESCRIBE on it: %w", name, o.Err)
 		case o.Err != nil:
@@ -148,7 +276,7 @@ func (t *topic) readLimit(ctx context.Context, admin *kadm.Client) (known bool, 
 // batchMax is asked by the client when it first sees a partition.
 func (p *Producer) batchMax(name string) int32 {
 	const least = 512 // for the client
-	for _, t := range p.topics {
+	for _, t := range p.all() {
 		if t.name == name {
 			return int32(max(least, t.limit.Load()))
 		}
@@ -160,9 +288,6 @@ func (p *Producer) batchMax(name string) int32 {
 func (p *Producer) watchPartitions(ctx context.Context) {
 	admin := kadm.NewClient(p.client)
 	latest := map[*topic]*epoch{}
-	for _, t := range p.topics {
-		latest[t] = t.current.Load()
-	}
 	ticker := time.NewTicker(p.cfg.MetadataInterval)
 	defer ticker.Stop()
 	for {
@@ -171,7 +296,10 @@ func (p *Producer) watchPartitions(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		for _, t := range p.topics {
+		for _, t := range p.all() {
+			if latest[t] == nil {
+				latest[t] = t.current.Load()
+			}
 			if !p.hasGrown(t, len(latest[t].streams)) {
 				continue
 			}

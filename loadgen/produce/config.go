@@ -17,9 +17,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/schedule"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/topics"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 )
@@ -47,7 +47,7 @@ type Config struct {
 	// ID names the producer. It stays the same when the producer is started
 	// again, and no two producers of a test share it.
 	ID string
-	// Topics to produce to, at least one.
+	// Topics to produce to; none if SettingsFile names some.
 	Topics []string
 
 	// Throughput of each topic, and the size of a message's value. SetRate,
@@ -62,7 +62,9 @@ type Config struct {
 	// take away.
 	Compressibility float64
 	// SettingsFile, YAML or JSON, has the rate and the size of topics (see
-	// ReadSettings). It is read again when it changes. Empty: none.
+	// settings.Read). It is read again when it changes. Topics that it names
+	// beside Topics get load from when they exist; nothing more is sent to those
+	// that it names no more. Empty: none.
 	SettingsFile string
 
 	// CreateTopics makes the topics that do not exist, with NumPartitions and
@@ -76,7 +78,7 @@ type Config struct {
 	// Duration of the load; 0: until Run's context ends.
 	Duration time.Duration
 	// Records that the schedule asks for, for each topic; 0: no bound. The load
-	// ends when every topic has had them.
+	// ends when every topic has had them, those included that are not there yet.
 	Records uint64
 
 	// Acks is AcksAll, AcksLeader or AcksNone. Idempotent needs AcksAll.
@@ -140,16 +142,12 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	errs = append(errs, checkTestID(c.TestID), message.ValidateProducerID(c.ID), topics.ValidateNames(c.Topics))
-	for _, name := range c.Topics {
-		check(name != ledger.SourceTopic && name != ledger.DestinationTopic, "topic %q is where ledgers are kept: use another", name)
-	}
+	errs = append(errs, checkTestID(c.TestID), message.ValidateProducerID(c.ID), settings.CheckTopics(c.Topics, c.SettingsFile))
 	errs = append(errs, c.checkSetting(Setting{Rate: c.Throughput, Size: c.MessageSize}))
 	check(c.Keys == message.KeysBalanced || c.Keys == message.KeysSeed, "keys %q are unknown: use %s or %s", c.Keys, message.KeysBalanced, message.KeysSeed)
 	check(c.Compressibility >= 0 && c.Compressibility <= 1, "compressibility %v is out of range: use 0 (random bytes) to 1 (all bytes the same)", c.Compressibility)
-	if c.CreateTopics && len(c.Topics) > 0 {
-		made := c.topicsConfig(c.Topics[0:1])
-		made.Names = []string{"checked-above"}
+	if c.CreateTopics {
+		made := c.topicsConfig([]string{"checked-above"}, c.MessageSize)
 		errs = append(errs, made.Validate())
 	}
 	check(c.Duration >= 0, "duration %s is negative: use 0 for no end", c.Duration)
@@ -187,6 +185,9 @@ type Setting struct {
 	Rate units.Rate
 	Size units.Size
 }
+
+// paused is whether nothing is to be sent.
+func (s Setting) paused() bool { return s.Rate.Kind == units.Records && s.Rate.PerSecond == 0 }
 
 // recordsPerSecond is the rate in the schedule's terms.
 func (s Setting) recordsPerSecond() float64 {
@@ -230,10 +231,10 @@ func (c *Config) checkSetting(s Setting) error {
 	return errors.Join(errs...)
 }
 
-// topicsConfig says how the topics are to be made.
-func (c *Config) topicsConfig(names []string) topics.Config {
+// topicsConfig says how topics for messages of this size are to be made.
+func (c *Config) topicsConfig(names []string, size units.Size) topics.Config {
 	made := topics.Config{Names: names, Partitions: c.NumPartitions, Replicas: c.NumReplicas, Retention: c.Retention}
-	if need := units.Size(largestBatch(c.MessageSize)); need > defaultMaxMessageBytes {
+	if need := units.Size(largestBatch(size)); need > defaultMaxMessageBytes {
 		made.MaxMessageBytes = need
 	}
 	return made

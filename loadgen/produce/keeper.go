@@ -152,7 +152,7 @@ func (k *keeper) write(ctx context.Context, closed bool) error {
 		aheads[i] = s.topic.ahead(len(s.epoch.streams))
 		sent.Streams = append(sent.Streams, s.snapshot(closed, aheads[i]))
 	}
-	for _, t := range p.topics {
+	for _, t := range p.all() {
 		sent.Scheduled += t.counts.scheduled.Load()
 		sent.Shed += t.counts.shed()
 		sent.Bytes += t.counts.bytes.Load()

@@ -22,7 +22,7 @@ type Progress struct {
 // Progress returns how far the load has come.
 func (p *Producer) Progress() Progress {
 	out := Progress{Late: time.Duration(p.lateNow.Load()), Full: p.buffer.fullFor(time.Now())}
-	for _, t := range p.topics {
+	for _, t := range p.all() {
 		out.Scheduled += t.counts.scheduled.Load()
 		out.Acked += t.counts.acked.Load()
 		out.Bytes += t.counts.bytes.Load()
@@ -54,9 +54,6 @@ func newCollector(p *Producer) *collector {
 			Name: metrics.LedgerTime, Help: "Time to store one snapshot of the ledger.", Buckets: metrics.LatencyBuckets(),
 		}),
 		descs: map[string]*prometheus.Desc{},
-	}
-	for _, t := range p.topics {
-		t.latency = c.latency.WithLabelValues(t.name)
 	}
 	desc := func(name, help string, labels ...string) {
 		c.descs[name] = prometheus.NewDesc(name, help, labels, nil)
@@ -105,7 +102,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, s := range c.p.keeper.all() {
 		suspects[s.topic] += s.suspects()
 	}
-	for _, t := range c.p.topics {
+	topics := c.p.all()
+	for _, t := range topics {
 		n := &t.counts
 		counter(metrics.ProducerRecords, float64(n.acked.Load()), t.name)
 		counter(metrics.ProducerBytes, float64(n.bytes.Load()), t.name)
@@ -114,11 +112,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		counter(metrics.ProducerShed, float64(n.shedUnreserved.Load()), t.name, "ledger slow")
 		counter(metrics.ProducerSuspect, float64(suspects[t]), t.name)
 		gauge(metrics.ProducerInFlight, float64(n.inFlight.Load()), t.name)
-		rate := t.setting.Load().recordsPerSecond()
-		if rate == schedule.Unlimited {
-			rate = 0
+		switch rate := t.setting.Load().recordsPerSecond(); rate {
+		case 0: // nothing is asked for
+		case schedule.Unlimited:
+			gauge(metrics.ProducerRate, 0, t.name)
+		default:
+			gauge(metrics.ProducerRate, rate, t.name)
 		}
-		gauge(metrics.ProducerRate, rate, t.name)
 		partitions := 0
 		if e := t.current.Load(); e != nil {
 			partitions = len(e.streams)
@@ -134,7 +134,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 		n.mu.Unlock()
 	}
-	gauge(metrics.ProducerTopics, float64(len(c.p.topics)))
+	gauge(metrics.ProducerTopics, float64(len(topics)))
 	gauge(metrics.ProducerLate, time.Duration(c.p.lateNow.Load()).Seconds())
 	gauge(metrics.ProducerBuffered, float64(c.p.buffer.used.Load()))
 	counter(metrics.ProducerFull, c.p.buffer.fullFor(time.Now()).Seconds())

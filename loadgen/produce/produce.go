@@ -20,6 +20,7 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 )
 
@@ -40,12 +41,17 @@ type Producer struct {
 	options []kgo.Opt
 	log     *slog.Logger
 	run     uint64
-	topics  []*topic
 	buffer  buffer
 	reserve reserve
+	filler  *message.Filler
 	metrics *collector
 	keeper  *keeper
-	watcher *settingsFile // nil: no settings file
+	watcher *settings.File // nil: no settings file
+	reread  time.Duration  // how often it is read
+
+	mu     sync.Mutex
+	topics []*topic // that get load; it only grows
+	coming []*topic // that the settings file names, or has named, and that are not there yet
 
 	client      *kgo.Client
 	closeClient func()
@@ -79,27 +85,18 @@ func New(cfg Config, deps Deps) (*Producer, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.filler = filler
+	p.metrics = newCollector(p)
 	for _, name := range cfg.Topics {
-		t := &topic{
-			p:       p,
-			name:    name,
-			encoder: message.NewEncoder(cfg.format(), name, filler),
-			wake:    make(chan struct{}, 1),
-			acks:    latency.New(),
-			id:      message.Identity{Test: message.TestHash(cfg.TestID), Producer: []byte(cfg.ID), Run: p.run},
-		}
-		t.setting.Store(&Setting{Rate: cfg.Throughput, Size: cfg.MessageSize})
-		t.limit.Store(defaultMaxMessageBytes)
-		p.topics = append(p.topics, t)
+		p.topics = append(p.topics, p.newTopic(name))
 	}
 	if cfg.SettingsFile != "" {
-		p.watcher = &settingsFile{path: cfg.SettingsFile, every: time.Second}
-		if _, err := p.watcher.reload(p); err != nil {
+		p.watcher, p.reread = &settings.File{Path: cfg.SettingsFile}, settings.Every
+		if err := p.watcher.Reload(p.apply); err != nil {
 			return nil, err
 		}
 	}
 	p.keeper = newKeeper(p)
-	p.metrics = newCollector(p)
 	if deps.Registerer != nil {
 		if err := deps.Registerer.Register(p.metrics); err != nil {
 			return nil, fmt.Errorf("register the producer's metrics: %w", err)
@@ -112,10 +109,44 @@ func New(cfg Config, deps Deps) (*Producer, error) {
 // in every record.
 func (p *Producer) RunID() uint64 { return p.run }
 
-// Ready returns nil while the load runs, and otherwise what is missing.
+// newTopic returns the load on a topic, as the configuration has it.
+func (p *Producer) newTopic(name string) *topic {
+	t := &topic{
+		p:       p,
+		name:    name,
+		encoder: message.NewEncoder(p.cfg.format(), name, p.filler),
+		wake:    make(chan struct{}, 1),
+		acks:    latency.New(),
+		latency: p.metrics.latency.WithLabelValues(name),
+		id:      message.Identity{Test: message.TestHash(p.cfg.TestID), Producer: []byte(p.cfg.ID), Run: p.run},
+	}
+	t.setting.Store(&Setting{Rate: p.cfg.Throughput, Size: p.cfg.MessageSize})
+	t.limit.Store(defaultMaxMessageBytes)
+	return t
+}
+
+// all returns the topics that get load.
+func (p *Producer) all() []*topic {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.topics
+}
+
+// awaited returns the topics that are to get load once they exist.
+func (p *Producer) awaited() []*topic {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(p.coming), func(t *topic) bool { return t.setting.Load().paused() })
+}
+
+// Ready returns nil while the load runs on every topic, and otherwise what is
+// missing.
 func (p *Producer) Ready() error {
 	if !p.ready.Load() {
 		return errors.New("the load does not run")
+	}
+	if waiting := p.awaited(); len(waiting) > 0 {
+		return fmt.Errorf("waiting for topic %s", waiting[0].name)
 	}
 	return nil
 }
@@ -132,11 +163,12 @@ func (p *Producer) SetMessageSize(topic string, size units.Size) error {
 }
 
 func (p *Producer) change(name string, f func(*Setting)) error {
-	i := slices.IndexFunc(p.topics, func(t *topic) bool { return t.name == name })
+	topics := p.all()
+	i := slices.IndexFunc(topics, func(t *topic) bool { return t.name == name })
 	if i < 0 {
 		return fmt.Errorf("topic %q is not one that this producer writes to", name)
 	}
-	t := p.topics[i]
+	t := topics[i]
 	for {
 		old := t.setting.Load()
 		s := *old
@@ -154,7 +186,11 @@ func (p *Producer) change(name string, f func(*Setting)) error {
 // changed makes a new setting take effect at once.
 func (t *topic) changed() {
 	s := t.setting.Load()
-	t.p.log.Info("load set", "topic", t.name, "rate", s.Rate.String(), "size", s.Size.String())
+	if s.paused() {
+		t.p.log.Info("nothing more is sent to a topic", "topic", t.name)
+	} else {
+		t.p.log.Info("load set", "topic", t.name, "rate", s.Rate.String(), "size", s.Size.String())
+	}
 	if limit := t.limit.Load(); t.p.ready.Load() && largestBatch(s.Size) > limit {
 		t.p.log.Warn("messages of this size are too large for the topic: each will count as failed", "topic", t.name, "size", s.Size.String(), "max.message.bytes", limit)
 	}
@@ -186,9 +222,9 @@ func (p *Producer) stop(err error) {
 	}
 }
 
-// Run makes the topics if it is to, checks that all is as it should be, and
-// puts the load on them until ctx ends, the duration is over, or every topic
-// has had its records. Then it waits for what was sent, as long as the shutdown
+// Run makes the topics if it is to, checks that all is as it should be, waiting
+// for brokers that are away at the moment, and puts the load on them until ctx
+// ends, the duration is over, or every topic has had its records. Then it waits for what was sent, as long as the shutdown
 // timeout allows, and stores the ledger as closed; what has no outcome by then
 // stays open in it.
 //
@@ -206,11 +242,14 @@ func (p *Producer) Run(ctx context.Context) error {
 	p.closeClient = sync.OnceFunc(p.client.Close)
 	defer p.closeClient()
 	p.hand = p.client.Produce
-	if err := p.prepare(ctx); err != nil {
+	var store *ledger.Store
+	if err := p.insist(ctx, func() error {
+		err := p.prepare(ctx)
+		if err == nil {
+			store, err = ledger.Open(ctx, ledger.StoreConfig{Opts: p.options, Topic: ledger.SourceTopic, Replicas: p.cfg.LedgerReplicas}, p.log)
+		}
 		return err
-	}
-	store, err := ledger.Open(ctx, ledger.StoreConfig{Opts: p.options, Topic: ledger.SourceTopic, Replicas: p.cfg.LedgerReplicas}, p.log)
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	defer store.Close()
@@ -239,8 +278,10 @@ func (p *Producer) load(ctx context.Context, store putter) error {
 	p.cancel.Store(&cancel)
 	var watchers sync.WaitGroup
 	watchers.Go(func() { p.watchPartitions(work) })
+	started := make(chan *topic)
 	if p.watcher != nil {
-		watchers.Go(func() { p.watcher.watch(work, p) })
+		watchers.Go(func() { p.watcher.Watch(work, p.reread, p.log, p.apply) })
+		watchers.Go(func() { p.startComing(work, started) })
 	}
 
 	start := time.Now()
@@ -249,16 +290,8 @@ func (p *Producer) load(ctx context.Context, store putter) error {
 		end = start.Add(p.cfg.Duration)
 	}
 	p.ready.Store(true)
-	p.log.Info("load runs", "run", fmt.Sprintf("%016x", p.run), "topics", len(p.topics))
-	var senders sync.WaitGroup
-	for _, t := range p.topics {
-		senders.Go(func() {
-			if err := t.run(work, start, end); err != nil {
-				cancel(fmt.Errorf("topic %q: %w", t.name, err))
-			}
-		})
-	}
-	senders.Wait()
+	p.log.Info("load runs", "run", fmt.Sprintf("%016x", p.run), "topics", len(p.all()))
+	p.send(work, cancel, start, end, started)
 	p.ready.Store(false)
 	failed := context.Cause(work)
 	if ctx.Err() != nil {
@@ -287,6 +320,50 @@ func (p *Producer) load(ctx context.Context, store putter) error {
 	sum := p.Progress()
 	p.log.Info("load ended", "scheduled", sum.Scheduled, "acked", sum.Acked, "shed", sum.Shed, "failed", sum.Failed, "unresolved", sum.Unresolved)
 	return failed
+}
+
+// send puts the load on all topics, and on each that comes out of started, until
+// ctx ends, it is end (if that is not zero), or all have had their records.
+func (p *Producer) send(ctx context.Context, cancel context.CancelCauseFunc, start, end time.Time, started <-chan *topic) {
+	running := 0
+	ended := make(chan struct{})
+	run := func(t *topic, from time.Time) {
+		running++
+		go func() {
+			if err := t.run(ctx, from, end); err != nil {
+				cancel(fmt.Errorf("topic %q: %w", t.name, err))
+			}
+			ended <- struct{}{}
+		}()
+	}
+	for _, t := range p.all() {
+		run(t, start)
+	}
+	over, stop := ctx, context.CancelFunc(func() {})
+	if !end.IsZero() {
+		over, stop = context.WithDeadline(ctx, end)
+	}
+	defer stop()
+	look := time.NewTicker(p.cfg.MetadataInterval)
+	defer look.Stop()
+	// With a settings file there may be nothing to send to at the moment.
+	more := func() bool {
+		return p.watcher != nil && over.Err() == nil && (p.cfg.Records == 0 || len(p.awaited()) > 0)
+	}
+	for running > 0 || more() {
+		done := over.Done()
+		if over.Err() != nil {
+			done = nil
+		}
+		select {
+		case t := <-started:
+			run(t, time.Now())
+		case <-ended:
+			running--
+		case <-done:
+		case <-look.C:
+		}
+	}
 }
 
 func (p *Producer) clientOptions() ([]kgo.Opt, error) {

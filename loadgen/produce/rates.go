@@ -28,7 +28,7 @@ func (p *Producer) tellRates(ctx context.Context, store putter, end <-chan struc
 			}
 		}
 	}()
-	before := make([]ledger.TopicRate, len(p.topics))
+	before := map[*topic]ledger.TopicRate{}
 	tell := func(second int64) {
 		select {
 		case untold <- p.rate(second, before):
@@ -56,9 +56,9 @@ func (p *Producer) tellRates(ctx context.Context, store putter, end <-chan struc
 }
 
 // rate returns what was done since before, and makes that now.
-func (p *Producer) rate(second int64, before []ledger.TopicRate) *ledger.Rate {
+func (p *Producer) rate(second int64, before map[*topic]ledger.TopicRate) *ledger.Rate {
 	r := &ledger.Rate{Producer: p.cfg.ID, Run: p.run, Second: second}
-	for i, t := range p.topics {
+	for _, t := range p.all() {
 		t.mu.Lock()
 		p99 := t.acks.Quantile(0.99)
 		t.acks.Reset()
@@ -71,8 +71,8 @@ func (p *Producer) rate(second int64, before []ledger.TopicRate) *ledger.Rate {
 			Shed:      t.counts.shed(),
 			Failed:    t.counts.failed.Load(),
 		}
-		was := before[i]
-		before[i] = now
+		was := before[t]
+		before[t] = now
 		x := ledger.TopicRate{
 			Topic:     t.name,
 			Scheduled: now.Scheduled - was.Scheduled,

@@ -2,82 +2,32 @@ package produce
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 )
 
-func TestReadSettings(t *testing.T) {
-	for name, text := range map[string]string{
-		"YAML":    "orders:\n  rate: 20k/s\n  size: 1kB\n\"*\":\n  rate: 100\n",
-		"inline":  "orders: {rate: 20k/s, size: 1000}\n'*': {rate: 100/s}",
-		"JSON":    `{"orders": {"rate": "20k/s", "size": "1kB"}, "*": {"rate": 100}}`,
-		"comment": "# load\norders: {rate: 20000, size: 1kB} # more\n'*': {rate: 100/s}",
-	} {
-		got, err := ReadSettings([]byte(text))
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		orders, all := got["orders"], got[AllTopics]
-		if len(got) != 2 || orders.Rate == nil || *orders.Rate != perSecond(20_000) || orders.Size == nil || *orders.Size != 1000 ||
-			all.Rate == nil || *all.Rate != perSecond(100) || all.Size != nil {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-	if got, err := ReadSettings(nil); err != nil || len(got) != 0 {
-		t.Errorf("an empty file: %v, %v", got, err)
-	}
-	for text, says := range map[string]string{
-		"orders: {rat: 1}":              "rat",
-		"orders: 5":                     "orders: {rate: 20k/s",
-		"orders: {rate: 0}":             `"0"`,
-		"orders: {rate: -5/s}":          `"-5/s"`,
-		"orders: {size: 1kb}":           `"1kb"`,
-		"- orders":                      "list of topics",
-		"orders: {rate: 1}\norders: {}": "already defined",
-		"{":                             "settings",
-	} {
-		if _, err := ReadSettings([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%q: error %v, want one with %s", text, err, says)
-		}
-	}
-}
-
-// The file is followed the way a mounted ConfigMap changes: what its name
-// points to is replaced.
 func TestSettingsFile(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "load.yaml")
-	version := 0
-	write := func(text string) {
-		t.Helper()
-		version++
-		target := filepath.Join(dir, fmt.Sprintf("v%d", version))
-		link := filepath.Join(dir, "next")
-		for _, err := range []error{
-			os.WriteFile(target, []byte(text), 0o600),
-			os.Symlink(target, link),
-			os.Rename(link, file),
-		} {
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	f := files{t: t, dir: t.TempDir()}
+	write, file := f.write, f.path()
 	write("a: {rate: 2000/s}\n'*': {rate: 50/s, size: 300}")
 	c := newCluster(t, kfake.SeedTopics(1, "a", "b"))
 	cfg := testConfig("a", "b")
 	cfg.SettingsFile = file
 	p, out := newProducer(t, cfg, kgo.SeedBrokers(c.ListenAddrs()...))
-	p.watcher.every = time.Millisecond
+	p.reread = time.Millisecond
 	done := make(chan error, 1)
 	go func() { done <- p.Run(t.Context()) }()
 	l := &life{Producer: p, t: t, done: done, log: out}
@@ -95,9 +45,9 @@ func TestSettingsFile(t *testing.T) {
 
 	// All or nothing, and the load goes on.
 	for text, says := range map[string]string{
-		"a: {rate: 7/s}\nb: {size: 1}":   "1 B is too small",
-		"a: {rate: 7/s}\nc: {rate: 1/s}": `\"c\" is not one that this producer writes to`,
-		"a: {rate":                       "not a list of topics",
+		"a: {rate: 7/s}\nb: {size: 1}": "1 B is too small",
+		"a: {rate: 7/s}\na/b: {}":      `a/b`,
+		"a: {rate":                     "not a list of topics",
 	} {
 		write(text)
 		l.eventually("a word on "+text, func() bool { return strings.Contains(out.String(), says) })
@@ -114,4 +64,137 @@ func TestSettingsFile(t *testing.T) {
 	if err := l.Ready(); err != nil {
 		t.Error(err)
 	}
+}
+
+// files are versions of a settings file, as a mounted ConfigMap changes: what its
+// name points to is replaced.
+type files struct {
+	t       *testing.T
+	dir     string
+	version int
+}
+
+func (f *files) path() string { return filepath.Join(f.dir, "load.yaml") }
+
+func (f *files) write(text string) {
+	f.t.Helper()
+	f.version++
+	target, link := filepath.Join(f.dir, fmt.Sprintf("v%d", f.version)), filepath.Join(f.dir, "next")
+	for _, err := range []error{
+		os.WriteFile(target, []byte(text), 0o600),
+		os.Symlink(target, link),
+		os.Rename(link, f.path()),
+	} {
+		if err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// A topic that the file names gets load once it exists, with a control of its
+// own; one that it names no more gets nothing more, and load again when it is
+// named again. What was sent in between is in the ledger.
+func TestTopicsComeAndGo(t *testing.T) {
+	c := newCluster(t, kfake.SeedTopics(2, "a"))
+	f := files{t: t, dir: t.TempDir()}
+	f.write("a: {rate: 500/s}\n'*': {size: 300}")
+	cfg := testConfig()
+	cfg.SettingsFile = f.path()
+	p, out := newProducer(t, cfg, kgo.SeedBrokers(c.ListenAddrs()...))
+	p.reread = time.Millisecond
+	l := launch(t, p, out)
+	count := func(topic string) uint64 {
+		for _, x := range p.all() {
+			if x.name == topic {
+				return x.counts.acked.Load()
+			}
+		}
+		return 0
+	}
+	l.eventually("records of a", func() bool { return count("a") > 50 })
+
+	f.write("a: {rate: 500/s}\nb: {rate: 400/s}\n'*': {size: 300}")
+	l.eventually("word that b is not there", func() bool { return strings.Contains(out.String(), `\"b\" does not exist`) })
+	if err := l.Ready(); err == nil || !strings.Contains(err.Error(), "b") {
+		t.Errorf("ready: %v", err)
+	}
+	if _, err := kadm.NewClient(client(t, c)).CreateTopics(t.Context(), 3, 1, nil, "b"); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("records of b", func() bool { return count("b") > 50 && l.Ready() == nil })
+
+	f.write("b: {rate: 400/s}\n'*': {size: 300}")
+	l.eventually("a to pause", func() bool {
+		return strings.Contains(out.String(), `nothing more is sent to a topic" producer=producer-1 topic=a`)
+	})
+	l.eventually("its last record", func() bool { return p.all()[0].counts.inFlight.Load() == 0 })
+	paused, before := count("a"), count("b")
+	l.eventually("more of b", func() bool { return count("b") > before+50 })
+	if n := count("a"); n > paused+1 { // one may have been due
+		t.Errorf("%d records of a after it was removed", n-paused)
+	}
+	paused = count("a")
+	f.write("a: {rate: 500/s}\nb: {}")
+	l.eventually("more of a", func() bool { return count("a") > paused+20 })
+	if err := l.stopAndWait(); err != nil {
+		t.Fatal(err)
+	}
+	sent := lastLedger(t, c)
+	checkLedger(t, sent, map[string][][]written{"a": readLog(t, c, "a"), "b": readLog(t, c, "b")}, true)
+	controls := map[string]int{}
+	for _, s := range sent.Streams {
+		if s.Control != nil {
+			controls[s.Stream.Topic]++
+		}
+	}
+	if controls["a"] != 1 || controls["b"] != 1 {
+		t.Errorf("controls: %v", controls)
+	}
+}
+
+// A file that names nothing, and a wrong one, are refused at the start.
+func TestSettingsFileAtTheStart(t *testing.T) {
+	for text, says := range map[string]string{"": "names no topic", "'*': {rate: 5/s}": "names no topic", "a: {size: 1}": "too small", "a.b: {}\na_b: {}": "'.' and '_'"} {
+		f := files{t: t, dir: t.TempDir()}
+		f.write(text)
+		cfg := testConfig()
+		cfg.SettingsFile = f.path()
+		if _, err := New(cfg, Deps{Logger: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: error %v, want one with %s", text, err, says)
+		}
+	}
+}
+
+// A producer that starts while a partition has no leader begins when it has one.
+func TestStartsWhileABrokerIsAway(t *testing.T) {
+	c := newCluster(t, kfake.SeedTopics(2, "orders"))
+	var asked atomic.Int32
+	c.ControlKey(kmsg.ListOffsets.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if asked.Add(1) > 3 {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, t := range req.(*kmsg.ListOffsetsRequest).Topics {
+			topic := kmsg.NewListOffsetsResponseTopic()
+			topic.Topic = t.Topic
+			for _, p := range t.Partitions {
+				partition := kmsg.NewListOffsetsResponseTopicPartition()
+				partition.Partition, partition.ErrorCode = p.Partition, kerr.LeaderNotAvailable.Code
+				topic.Partitions = append(topic.Partitions, partition)
+			}
+			resp.Topics = append(resp.Topics, topic)
+		}
+		return resp, nil, true
+	})
+	cfg := testConfig("orders")
+	cfg.Records = 100
+	l := start(t, cfg, kgo.SeedBrokers(c.ListenAddrs()...))
+	if err := l.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(l.log.String(), "the load cannot start yet") {
+		t.Error("the load started at once: the test shows nothing")
+	}
+	checkLedger(t, lastLedger(t, c), map[string][][]written{"orders": readLog(t, c, "orders")}, true)
 }

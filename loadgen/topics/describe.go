@@ -111,30 +111,46 @@ func readSettings(ctx context.Context, client *kgo.Client, name string) (map[str
 	return settings, nil
 }
 
-// differences tells which settings of existing topics are not what c asks for.
-func differences(ctx context.Context, client *kgo.Client, c Config, names []string) ([]string, error) {
+// difference is a setting of a topic that is not as asked for.
+type difference struct{ key, have, want string }
+
+// differences tells which settings of an existing topic are not what c asks for.
+func (c *Config) differences(ctx context.Context, client *kgo.Client, name string) ([]difference, error) {
+	settings, err := readSettings(ctx, client, name)
+	if err != nil {
+		return nil, err
+	}
+	var found []difference
 	asked := c.settings()
-	var found []string
+	for _, key := range slices.Sorted(maps.Keys(asked)) {
+		want, have := *asked[key], settings[key]
+		if key == "segment.ms" && atMost(have, want) {
+			continue // shorter segments follow the retention even more closely
+		}
+		if have != want {
+			found = append(found, difference{key, have, want})
+		}
+	}
+	return found, nil
+}
+
+// tell says in words what differs in existing topics.
+func (c *Config) tell(ctx context.Context, client *kgo.Client, names []string) ([]string, error) {
+	var told []string
 	for _, name := range names {
-		settings, err := readSettings(ctx, client, name)
+		found, err := c.differences(ctx, client, name)
 		if errors.Is(err, errSettingsDenied) {
-			found = append(found, err.Error())
+			told = append(told, err.Error())
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		for _, key := range slices.Sorted(maps.Keys(asked)) {
-			want, have := *asked[key], settings[key]
-			if key == "segment.ms" && atMost(have, want) {
-				continue // shorter segments follow the retention even more closely
-			}
-			if have != want {
-				found = append(found, fmt.Sprintf("topic %q exists and has %s %s, not %s", name, key, readable(key, have), readable(key, want)))
-			}
+		for _, d := range found {
+			told = append(told, fmt.Sprintf("topic %q exists and has %s %s, not %s", name, d.key, readable(d.key, d.have), readable(d.key, d.want)))
 		}
 	}
-	return found, nil
+	return told, nil
 }
 
 func atMost(have, want string) bool {

@@ -134,6 +134,35 @@ func (c *Config) settings() map[string]*string {
 	return set
 }
 
+// refusal is an error that trying again does not cure.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// Refused reports whether an error of this package will be the same if the same
+// is asked again: a permission that is missing, a topic that is of another
+// shape, a setting that the cluster does not take. Other errors are of brokers
+// that are away at the moment.
+func Refused(err error) bool {
+	var r refusal
+	return errors.As(err, &r)
+}
+
+// judge makes the cluster's own word on a request a refusal, unless it is one of
+// those that pass.
+func judge(err error) error {
+	var answer *kerr.Error
+	if !errors.As(err, &answer) || answer.Retriable {
+		return err
+	}
+	switch answer {
+	case kerr.InvalidReplicationFactor, // brokers are missing
+		kerr.InvalidPartitions: // it has them already, which the broker asked before did not know
+		return err
+	}
+	return refusal{err}
+}
+
 // Create makes every topic of c, which must be valid, and returns when all
 // their partitions have leaders. A topic that exists is an error, and then no
 // topic is made.
@@ -174,71 +203,74 @@ type Ensured struct {
 // error names both numbers, and then no topic is made. Any number of processes
 // may ensure the same topics at the same time.
 func Ensure(ctx context.Context, client *kgo.Client, c Config) (Ensured, error) {
-	var done Ensured
-	for {
-		existing, err := lookup(ctx, client, c.Names)
-		if err != nil {
-			return Ensured{}, err
+	created, _, err := ensure(ctx, client, c, func(name string, have int) error {
+		switch {
+		case have < c.Partitions:
+			return fmt.Errorf("topic %q has %d partitions, not %d: ask for %d, or add partitions (loadgen topics apply), or use another topic", name, have, c.Partitions, have)
+		case have > c.Partitions:
+			return fmt.Errorf("topic %q has %d partitions, not %d: ask for %d, or use another topic (Kafka cannot remove partitions)", name, have, c.Partitions, have)
 		}
-		if err := c.compare(existing); err != nil {
-			return Ensured{}, err
-		}
-		var missing []string
-		for _, name := range c.Names {
-			if _, ok := existing[name]; !ok && !slices.Contains(done.Created, name) {
-				missing = append(missing, name)
-			}
-		}
-		if len(missing) == 0 {
-			break
-		}
-		created, taken, err := create(ctx, client, c, missing)
-		done.Created = append(done.Created, created...)
-		if err != nil {
-			return done, err
-		}
-		if len(taken) == 0 {
-			break
-		}
-		// Another process was faster. Look at what it made, once it shows.
-		if err := pause(ctx); err != nil {
-			return done, fmt.Errorf("wait for topics %s, which another process creates: %w", strings.Join(taken, ", "), err)
-		}
-	}
-	for _, name := range c.Names {
-		if !slices.Contains(done.Created, name) {
-			done.Kept = append(done.Kept, name)
-		}
+		return nil
+	})
+	done := Ensured{Created: created}
+	if err != nil {
+		return done, err
 	}
 	if err := await(ctx, client, c.Names, c.Partitions); err != nil {
 		return done, err
 	}
-	var err error
-	done.Differences, err = differences(ctx, client, c, done.Kept)
+	done.Kept = without(c.Names, created)
+	done.Differences, err = c.tell(ctx, client, done.Kept)
 	return done, err
 }
 
-// compare reports every existing topic that has other partitions or replicas
-// than c asks for.
-func (c *Config) compare(existing topicMap) error {
-	var errs []error
-	for _, name := range c.Names {
-		t, ok := existing[name]
-		if !ok {
-			continue
+func without(names, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(others, name) })
+}
+
+// ensure makes those topics that do not exist, and returns them and those that
+// did. Those that exist must have the replicas asked for, and a number of
+// partitions that fits has nothing against; else no topic is made.
+func ensure(ctx context.Context, client *kgo.Client, c Config, fits func(name string, have int) error) (created []string, existing topicMap, err error) {
+	for {
+		existing, err = lookup(ctx, client, c.Names)
+		if err != nil {
+			return created, nil, err
 		}
-		have := len(t.Partitions)
-		switch {
-		case have < c.Partitions:
-			errs = append(errs, fmt.Errorf("topic %q has %d partitions, not %d: ask for %d, or add partitions (loadgen topics grow), or use another topic", name, have, c.Partitions, have))
-		case have > c.Partitions:
-			errs = append(errs, fmt.Errorf("topic %q has %d partitions, not %d: ask for %d, or use another topic (Kafka cannot remove partitions)", name, have, c.Partitions, have))
+		var errs []error
+		var missing []string
+		for _, name := range c.Names {
+			t, ok := existing[name]
+			if !ok {
+				if !slices.Contains(created, name) {
+					missing = append(missing, name)
+				}
+				continue
+			}
+			errs = append(errs, fits(name, len(t.Partitions)))
+			if r := replicas(t); c.Replicas > 0 && r != c.Replicas {
+				errs = append(errs, fmt.Errorf("topic %q has %d replicas, not %d: ask for %d, or reassign its partitions, or use another topic", name, r, c.Replicas, r))
+			}
 		}
-		if r := replicas(t); c.Replicas > 0 && r != c.Replicas {
-			errs = append(errs, fmt.Errorf("topic %q has %d replicas, not %d: ask for %d, or reassign its partitions, or use another topic", name, r, c.Replicas, r))
+		if err := errors.Join(errs...); err != nil {
+			return created, nil, refusal{err}
+		}
+		if len(missing) == 0 {
+			return created, existing, nil
+		}
+		made, taken, err := create(ctx, client, c, missing)
+		created = append(created, made...)
+		if err != nil {
+			return created, nil, err
+		}
+		if len(taken) == 0 {
+			return created, existing, nil
+		}
+		// Another process was faster. Look at what it made, once it shows.
+		if err := pause(ctx); err != nil {
+			return created, nil, fmt.Errorf("wait for topics %s, which another process creates: %w", strings.Join(taken, ", "), err)
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // create makes the topics, and tells which of them it made and which someone
@@ -273,11 +305,11 @@ func create(ctx context.Context, client *kgo.Client, c Config, names []string) (
 		case errors.Is(a.Err, kerr.TopicAlreadyExists):
 			taken = append(taken, name)
 		case connect.Denied(a.Err):
-			errs = append(errs, fmt.Errorf("no permission to create topic %q: grant this user CREATE on the topic or on the cluster, or have someone create it and use it as it is: %w", name, a.Err))
+			errs = append(errs, refusal{fmt.Errorf("no permission to create topic %q: grant this user CREATE on the topic or on the cluster, or have someone create it and use it as it is: %w", name, a.Err)})
 		case errors.Is(a.Err, kerr.InvalidTopicException):
-			errs = append(errs, fmt.Errorf("the cluster refuses the name %q (another topic may differ in '.' and '_' only): use another: %w", name, said(a.Err, a.ErrMessage)))
+			errs = append(errs, refusal{fmt.Errorf("the cluster refuses the name %q (another topic may differ in '.' and '_' only): use another: %w", name, said(a.Err, a.ErrMessage))})
 		default:
-			errs = append(errs, fmt.Errorf("create topic %q: %w", name, said(a.Err, a.ErrMessage)))
+			errs = append(errs, judge(fmt.Errorf("create topic %q: %w", name, said(a.Err, a.ErrMessage))))
 		}
 	}
 	return created, taken, errors.Join(errs...)
@@ -308,41 +340,55 @@ func (g *Growth) Validate() error {
 // when they all have leaders. Topics that have that many already are left alone;
 // one that has more, or is missing, is an error, and then no topic is grown.
 func Grow(ctx context.Context, client *kgo.Client, g Growth) error {
-	names, partitions := g.Names, g.Partitions
-	existing, err := require(ctx, client, names)
+	existing, err := require(ctx, client, g.Names)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	var small []string
-	for _, name := range names {
-		switch have := len(existing[name].Partitions); {
-		case have > partitions:
-			errs = append(errs, fmt.Errorf("topic %q has %d partitions, more than %d, and Kafka cannot remove partitions: ask for %d or more", name, have, partitions, have))
-		case have < partitions:
-			small = append(small, name)
+	for _, name := range g.Names {
+		if have := len(existing[name].Partitions); have > g.Partitions {
+			errs = append(errs, shrink(name, have, g.Partitions))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
+		return refusal{err}
+	}
+	if _, err := addPartitions(ctx, client, existing, g.Partitions); err != nil {
 		return err
 	}
-	answers, err := kadm.NewClient(client).UpdatePartitions(ctx, partitions, small...)
-	if err != nil {
-		return fmt.Errorf("add partitions to %s: %w", strings.Join(small, ", "), err)
+	return await(ctx, client, g.Names, g.Partitions)
+}
+
+func shrink(name string, have, asked int) error {
+	return fmt.Errorf("topic %q has %d partitions, %d were asked for: partitions cannot shrink: ask for %d or more, or delete the topic first", name, have, asked, have)
+}
+
+// addPartitions gives the topics as many partitions as asked for, and returns
+// those that had fewer.
+func addPartitions(ctx context.Context, client *kgo.Client, existing topicMap, partitions int) (grown []string, err error) {
+	for _, name := range slices.Sorted(maps.Keys(existing)) {
+		if len(existing[name].Partitions) < partitions {
+			grown = append(grown, name)
+		}
 	}
+	if len(grown) == 0 {
+		return nil, nil
+	}
+	answers, err := kadm.NewClient(client).UpdatePartitions(ctx, partitions, grown...)
+	if err != nil {
+		return nil, fmt.Errorf("add partitions to %s: %w", strings.Join(grown, ", "), err)
+	}
+	var errs []error
 	for _, a := range answers.Sorted() {
 		switch {
 		case a.Err == nil:
 		case connect.Denied(a.Err):
-			errs = append(errs, fmt.Errorf("no permission to add partitions to topic %q: grant this user ALTER on it: %w", a.Topic, a.Err))
+			errs = append(errs, refusal{fmt.Errorf("no permission to add partitions to topic %q: grant this user ALTER on it: %w", a.Topic, a.Err)})
 		default:
-			errs = append(errs, fmt.Errorf("add partitions to topic %q: %w", a.Topic, said(a.Err, a.ErrMessage)))
+			errs = append(errs, judge(fmt.Errorf("add partitions to topic %q: %w", a.Topic, said(a.Err, a.ErrMessage))))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return await(ctx, client, names, partitions)
+	return grown, errors.Join(errs...)
 }
 
 // Permission is what a test needs to do with a topic.
@@ -421,9 +467,9 @@ func lookup(ctx context.Context, client *kgo.Client, names []string) (topicMap, 
 			existing[*t.Topic] = t
 		case errors.Is(err, kerr.UnknownTopicOrPartition):
 		case connect.Denied(err):
-			errs = append(errs, fmt.Errorf("no permission to see topic %q: grant this user DESCRIBE on it: %w", *t.Topic, err))
+			errs = append(errs, refusal{fmt.Errorf("no permission to see topic %q: grant this user DESCRIBE on it: %w", *t.Topic, err)})
 		default:
-			errs = append(errs, fmt.Errorf("look up topic %q: %w", *t.Topic, err))
+			errs = append(errs, judge(fmt.Errorf("look up topic %q: %w", *t.Topic, err)))
 		}
 	}
 	return existing, errors.Join(errs...)
@@ -432,6 +478,9 @@ func lookup(ctx context.Context, client *kgo.Client, names []string) (topicMap, 
 // await returns when every topic has its partitions, each with a leader, as the
 // broker that we ask sees it. Brokers learn of a new topic one after another.
 func await(ctx context.Context, client *kgo.Client, names []string, partitions int) error {
+	if len(names) == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var waiting string

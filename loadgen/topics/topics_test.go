@@ -148,7 +148,7 @@ func TestEnsure(t *testing.T) {
 	}
 
 	_, err = topics.Ensure(deadline(t), cl, config(func(c *topics.Config) { c.Partitions = 8 }, "old", "other"))
-	wantError(t, err, `"old" has 4 partitions, not 8`, "topics grow")
+	wantError(t, err, `"old" has 4 partitions, not 8`, "topics apply")
 	_, err = topics.Ensure(deadline(t), cl, config(func(c *topics.Config) { c.Partitions = 2 }, "old", "other"))
 	wantError(t, err, `"old" has 4 partitions, not 2`, "cannot remove")
 	_, err = topics.Ensure(deadline(t), cl, config(func(c *topics.Config) { c.Partitions, c.Replicas = 4, 3 }, "old", "other"))
@@ -239,9 +239,68 @@ func TestGrow(t *testing.T) {
 		t.Errorf("described as %+v", described)
 	}
 
-	wantError(t, topics.Grow(deadline(t), cl, topics.Growth{Names: []string{"c"}, Partitions: 8}), `"c" has 9 partitions, more than 8`)
+	wantError(t, topics.Grow(deadline(t), cl, topics.Growth{Names: []string{"c"}, Partitions: 8}), `"c" has 9 partitions, 8 were asked for: partitions cannot shrink`)
 	wantError(t, topics.Grow(deadline(t), cl, topics.Growth{Names: []string{"gone"}, Partitions: 8}), `"gone" does not exist`)
 	wantError(t, (&topics.Growth{Names: []string{"a", "a"}}).Validate(), "0 partitions", "named twice")
+}
+
+// What topics are to be is reached from whatever they are, and asking again
+// changes nothing.
+func TestApply(t *testing.T) {
+	cl := client(t, cluster(t, kfake.NumBrokers(3), kfake.SeedTopics(4, "small"), kfake.SeedTopics(9, "large")))
+	wanted := func(c *topics.Config) { c.Partitions, c.Retention, c.MinInSyncReplicas = 8, time.Hour, 1 }
+	done, err := topics.Apply(deadline(t), cl, config(wanted, "small", "new"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(done.Created, []string{"new"}) || !slices.Equal(done.Grown, []string{"small"}) || len(done.Left) > 0 ||
+		!slices.ContainsFunc(done.Changed, func(s string) bool {
+			return strings.Contains(s, `"small": retention.ms`) && strings.Contains(s, "is now 3600000 (1h0m0s)")
+		}) {
+		t.Errorf("did %+v", done)
+	}
+	check := func(want int, names ...string) {
+		t.Helper()
+		described, err := topics.Describe(deadline(t), cl, names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range described {
+			if d.Partitions != want || d.Settings["retention.ms"] != "3600000" || d.Settings["min.insync.replicas"] != "1" {
+				t.Errorf("described as %+v", d)
+			}
+		}
+	}
+	check(8, "small", "new")
+	done, err = topics.Apply(deadline(t), cl, config(wanted, "small", "new"), true)
+	if err != nil || len(done.Created)+len(done.Grown)+len(done.Changed)+len(done.Left) > 0 {
+		t.Errorf("again: %+v, %v", done, err)
+	}
+
+	// Without growth the partitions stay, the rest is as asked.
+	more := func(c *topics.Config) { wanted(c); c.Partitions = 16 }
+	done, err = topics.Apply(deadline(t), cl, config(more, "small", "late"), false)
+	if err != nil || !slices.Equal(done.Created, []string{"late"}) || len(done.Grown) > 0 {
+		t.Errorf("without growth: %+v, %v", done, err)
+	}
+	check(8, "small")
+	check(16, "late")
+
+	for _, grow := range []bool{true, false} {
+		_, err = topics.Apply(deadline(t), cl, config(wanted, "small", "large", "never"), grow)
+		wantError(t, err, `"large" has 9 partitions, 8 were asked for: partitions cannot shrink`)
+		if !topics.Refused(err) {
+			t.Errorf("it would be tried again: %v", err)
+		}
+	}
+	_, err = topics.Apply(deadline(t), cl, config(func(c *topics.Config) { wanted(c); c.Replicas = 2 }, "small", "never"), true)
+	wantError(t, err, `"small" has 3 replicas, not 2`)
+	wantError(t, topics.Check(deadline(t), cl, []string{"never"}), `"never" does not exist`)
+	_, err = topics.Apply(deadline(t), cl, config(func(c *topics.Config) { c.Replicas = 4 }, "never"), true)
+	wantError(t, err, "4 replicas", "3 brokers")
+	if topics.Refused(err) {
+		t.Errorf("brokers that are away would not be waited for: %v", err)
+	}
 }
 
 func TestCheckNamesEveryMissingTopic(t *testing.T) {
@@ -274,6 +333,11 @@ func TestNoPermission(t *testing.T) {
 	wantError(t, topics.Create(deadline(t), cl, config(nil, "new")), `no permission to create topic "new"`, "CREATE")
 	_, err := topics.Ensure(deadline(t), cl, config(nil, "new"))
 	wantError(t, err, `no permission to create topic "new"`)
+	_, err = topics.Apply(deadline(t), cl, config(nil, "new"), true)
+	wantError(t, err, `no permission to create topic "new"`)
+	if !topics.Refused(err) {
+		t.Errorf("it would be tried again: %v", err)
+	}
 	wantError(t, topics.Grow(deadline(t), cl, topics.Growth{Names: []string{"seen"}, Partitions: 2}), `no permission to add partitions to topic "seen"`, "ALTER")
 
 	// What may be seen is described, with word of what may not.

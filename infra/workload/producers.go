@@ -1,0 +1,90 @@
+package workload
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
+	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
+)
+
+// ProducersArgs describes the load. Rate and MessageSize are written as the load tools read them.
+type ProducersArgs struct {
+	Test
+	Kafka             *kube.Access   // the source
+	Count             int            // 0 or more
+	Rate              string         // of each producer in each topic, such as 20k/s
+	MessageSize       string         // such as 1kB
+	Compressibility   float64        // 0 to 1
+	UseMessageHeaders bool           // identity in headers
+	Resources         kube.Resources // of each
+}
+
+// Producers put the load on the source: pods producer-0, producer-1, ... , each a producer of the test
+// with its pod's name for an id. One less or more touches no other.
+type Producers struct {
+	pulumi.ResourceState
+}
+
+// NewProducers registers the load. It is to depend on the topics.
+func NewProducers(ctx *pulumi.Context, name string, args *ProducersArgs, opts ...pulumi.ResourceOption) (*Producers, error) {
+	if err := args.validate(); err != nil {
+		return nil, fmt.Errorf("producers: %w", err)
+	}
+	p := &Producers{}
+	if err := ctx.RegisterComponentResource("kafka-mirror-tester:workload:Producers", name, p, opts...); err != nil {
+		return nil, fmt.Errorf("producers: %w", err)
+	}
+	if err := p.provision(ctx, args); err != nil {
+		return nil, fmt.Errorf("producers: %w", err)
+	}
+	if err := ctx.RegisterResourceOutputs(p, pulumi.Map{}); err != nil {
+		return nil, fmt.Errorf("producers: register outputs: %w", err)
+	}
+	return p, nil
+}
+
+func (a *ProducersArgs) validate() error {
+	errs := []error{a.Test.validate()}
+	if a.Kafka == nil {
+		errs = append(errs, errors.New("kafka cluster: none given"))
+	}
+	if a.Count < 0 {
+		errs = append(errs, fmt.Errorf("producers: %d: use 0 or more", a.Count))
+	}
+	if a.Rate == "" || a.MessageSize == "" {
+		errs = append(errs, fmt.Errorf("throughput %q, messageSize %q: give both, such as 20k/s and 1kB", a.Rate, a.MessageSize))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Producers) provision(ctx *pulumi.Context, args *ProducersArgs) error {
+	child := pulumi.Parent(p)
+	load := &tool{
+		app: producerApp(), port: metrics.ProducerPort, resources: args.Resources, flags: args.Kafka.Flags(),
+		args: []string{"produce",
+			"--compressibility=" + strconv.FormatFloat(args.Compressibility, 'f', -1, 64),
+			fmt.Sprintf("--use-message-headers=%t", args.UseMessageHeaders),
+		},
+		env: corev1.EnvVarArray{fromPod("LOADGEN_ID", "metadata.name")},
+	}
+	settings, err := args.newSettings(ctx, load.app, map[string]any{"rate": args.Rate, "size": args.MessageSize}, child)
+	if err != nil {
+		return err
+	}
+	if err := args.policy(ctx, load, child); err != nil {
+		return err
+	}
+	service, err := args.service(ctx, load, child)
+	if err != nil {
+		return fmt.Errorf("service: %w", err)
+	}
+	if _, err := args.set(ctx, load, args.Count, child, pulumi.DependsOn([]pulumi.Resource{settings, service})); err != nil {
+		return fmt.Errorf("stateful set: %w", err)
+	}
+	return nil
+}
