@@ -64,7 +64,9 @@ func newDestination(ctx *pulumi.Context, stack *Stack) error {
 	}
 	r.more = []pointer{
 		{"verdict so far", verification.VerdictCommand},
+		{"report so far", verification.ReportCommand},
 		{"the load has ended", verification.DrainCommand},
+		{"final verdict", verification.FinalVerdictCommand},
 		{"replicator's REST", copier.RestCommand},
 	}
 	return r.finish()

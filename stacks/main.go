@@ -11,16 +11,41 @@ import (
 )
 
 func main() {
+	// For preflight: only read the configuration, with the environment that Pulumi would set.
+	if len(os.Args) == 2 && os.Args[1] == "-check" {
+		if err := check(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	pulumi.Run(func(ctx *pulumi.Context) error {
-		// The SDK reads single keys only, and we refuse keys that nobody reads.
-		var config map[string]string
-		if text := os.Getenv(pulumi.EnvConfig); text != "" {
-			if err := json.Unmarshal([]byte(text), &config); err != nil {
-				return fmt.Errorf("%s, which Pulumi sets: %w", pulumi.EnvConfig, err)
-			}
+		config, err := environment()
+		if err != nil {
+			return err
 		}
 		return program(ctx, config)
 	})
+}
+
+// environment returns the stack's configuration as Pulumi hands it over: the SDK reads single keys
+// only, and we refuse keys that nobody reads.
+func environment() (config map[string]string, err error) {
+	if text := os.Getenv(pulumi.EnvConfig); text != "" {
+		if err := json.Unmarshal([]byte(text), &config); err != nil {
+			return nil, fmt.Errorf("%s, which Pulumi sets: %w", pulumi.EnvConfig, err)
+		}
+	}
+	return config, nil
+}
+
+func check() error {
+	config, err := environment()
+	if err != nil {
+		return err
+	}
+	_, err = readConfig(os.Getenv(pulumi.EnvProject), config)
+	return err
 }
 
 // program declares the resources of the stack with this configuration.

@@ -60,7 +60,7 @@ func newRegion(ctx *pulumi.Context, stack *Stack) (*region, error) {
 	if r.name, _ = ctx.GetConfig("aws:region"); r.name == "" {
 		return nil, fmt.Errorf("aws:region: missing: set it by pulumi config set aws:region us-east-1, or set kubeconfig to use an existing cluster")
 	}
-	r.tags = map[string]string{"project": kube.PartOf, "stack": ctx.Stack(), "test": stack.TestID}
+	r.tags = map[string]string{"Project": kube.PartOf, "Stack": ctx.Stack(), "Test": stack.TestID}
 	for k, v := range stack.Tags {
 		r.tags[k] = v
 	}
@@ -257,7 +257,7 @@ func (r *region) newChaos(workers chaos.Pods, after ...pulumi.Resource) (err err
 	if f.Kind == "" || f.Run == r.faultBaseline() {
 		return nil
 	}
-	brokers := chaos.Pods{App: kafka.BrokerApp(), Namespace: r.Namespace, StatefulSet: "kafka", Container: "kafka", Size: r.Cluster().Brokers}
+	brokers := chaos.Pods{App: kafka.BrokerApp(), Namespace: r.Namespace, StatefulSet: "kafka", Container: "broker", Size: r.Cluster().Brokers}
 	args := &chaos.FaultArgs{
 		Kind: f.Kind, Run: f.Run, Victims: f.Victims, Percent: f.Percent,
 		Latency: time.Duration(f.Latency), Jitter: time.Duration(f.Jitter), Duration: time.Duration(f.Duration),

@@ -517,7 +517,7 @@ func TestMistakes(t *testing.T) {
 
 		{"several at once", func(a *cluster.Args) {
 			a.KubernetesPlugin, a.EKS.Version, a.EKS.Nodes.Count, a.EKS.APICIDRs = "4.25.0", "1.3", 0, nil
-		}, []string{`kubernetesPlugin: "4.25.0": use 4.26.0 or later`, `kubernetesVersion: "1.3"`, "nodes: 0: use 1 or more", "apiCidrs: 0 networks"}},
+		}, []string{`versions.kubernetesPlugin: "4.25.0": use 4.26.0 or later`, `kubernetesVersion: "1.3"`, "nodes: 0: use 1 or more", "apiCidrs: 0 networks"}},
 		{"neither", func(a *cluster.Args) { a.EKS = nil }, []string{"either an EKS cluster or an existing one"}},
 		{"both", func(a *cluster.Args) { a.Existing = &cluster.Existing{Kubeconfig: pulumi.String("x")} }, []string{"not both"}},
 		{"existing without kubeconfig", func(a *cluster.Args) { a.EKS, a.Existing = nil, &cluster.Existing{} }, []string{"kubeconfig: empty"}},
@@ -533,16 +533,16 @@ func TestMistakes(t *testing.T) {
 		{"twice", func(a *cluster.Args) { a.EKS.AdminARNs = append(a.EKS.AdminARNs, a.EKS.AdminARNs[0]) }, []string{"adminArns", "twice"}},
 		{"logs", func(a *cluster.Args) { a.EKS.LogTypes, a.EKS.LogDays = []string{"everything"}, 8 }, []string{`logTypes: "everything"`, "logDays: 8"}},
 		{"MTU", func(a *cluster.Args) { a.EKS.MTU = 9216 }, []string{"mtu: 9216: use 1280 to 9001"}},
-		{"add-on", func(a *cluster.Args) { a.EKS.AddOns.CoreDNS = "latest" }, []string{`addOns: coredns is "latest"`, "describe-addon-versions"}},
+		{"add-on", func(a *cluster.Args) { a.EKS.AddOns.CoreDNS = "latest" }, []string{`versions: coredns is "latest"`, "describe-addon-versions"}},
 		{"no add-ons", func(a *cluster.Args) { a.EKS.AddOns = cluster.AddOns{} }, []string{"vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent"}},
-		{"no instance type", func(a *cluster.Args) { a.EKS.Nodes.InstanceTypes = nil }, []string{"instanceTypes: none"}},
-		{"instance type", func(a *cluster.Args) { a.EKS.Nodes.InstanceTypes = []string{"large", "m5.large", "m5.large"} }, []string{`instanceTypes: "large"`, "m5.large twice"}},
-		{"image", func(a *cluster.Args) { a.EKS.Nodes.AMIType = "BOTTLEROCKET_x86_64" }, []string{`amiType: "BOTTLEROCKET_x86_64"`}},
-		{"capacity", func(a *cluster.Args) { a.EKS.Nodes.CapacityType = "spot" }, []string{`capacityType: "spot"`}},
+		{"no instance type", func(a *cluster.Args) { a.EKS.Nodes.InstanceTypes = nil }, []string{"nodeTypes: none"}},
+		{"instance type", func(a *cluster.Args) { a.EKS.Nodes.InstanceTypes = []string{"large", "m5.large", "m5.large"} }, []string{`nodeTypes: "large"`, "m5.large twice"}},
+		{"image", func(a *cluster.Args) { a.EKS.Nodes.AMIType = "BOTTLEROCKET_x86_64" }, []string{`nodeImage: "BOTTLEROCKET_x86_64"`}},
+		{"capacity", func(a *cluster.Args) { a.EKS.Nodes.CapacityType = "spot" }, []string{`nodeCapacity: "spot"`}},
 		{"release not pinned", func(a *cluster.Args) { a.EKS.Nodes.Release = "" }, []string{`nodeRelease: ""`, "pin a release of Kubernetes 1.35"}},
 		{"release of another version", func(a *cluster.Args) { a.EKS.Nodes.Release = "1.34.2-20260101" }, []string{`nodeRelease: "1.34.2-20260101"`}},
-		{"disk", func(a *cluster.Args) { a.EKS.Nodes.Disk = cluster.Disk{GiB: 8, IOPS: 100, MiBps: 2000} }, []string{"diskGiB: 8", "diskIops: 100", "diskMiBps: 2000"}},
-		{"throughput beyond IOPS", func(a *cluster.Args) { a.EKS.Nodes.Disk.MiBps = 800 }, []string{"diskMiBps: 800: use 125, which cost nothing, to 750"}},
+		{"disk", func(a *cluster.Args) { a.EKS.Nodes.Disk = cluster.Disk{GiB: 8, IOPS: 100, MiBps: 2000} }, []string{"nodeDisk: 8GiB", "nodeDiskIops: 100", "nodeDiskThroughput: 2000"}},
+		{"throughput beyond IOPS", func(a *cluster.Args) { a.EKS.Nodes.Disk.MiBps = 800 }, []string{"nodeDiskThroughput: 800: use 125, which cost nothing, to 750"}},
 		{"name", func(a *cluster.Args) { a.EKS.Name = "-x" }, []string{`clusterName: "-x"`}},
 		{"no subnets", func(a *cluster.Args) { a.EKS.SubnetIDs = nil }, []string{"no VPC or no subnets"}},
 	} {

@@ -32,7 +32,7 @@ func validatePlugin(version string) error {
 		minor, _ = strconv.Atoi(m[2])
 	}
 	if major < pluginMajor || (major == pluginMajor && minor < pluginMinor) {
-		return fmt.Errorf("kubernetesPlugin: %q: use %d.%d.0 or later, written like that: earlier ones report a StatefulSet ready that is not", version, pluginMajor, pluginMinor)
+		return fmt.Errorf("versions.kubernetesPlugin: %q: use %d.%d.0 or later, written like that: earlier ones report a StatefulSet ready that is not", version, pluginMajor, pluginMinor)
 	}
 	return nil
 }
@@ -142,7 +142,7 @@ func (a *AddOns) validate() error {
 	var errs []error
 	for _, addOn := range a.list() {
 		if !addOnForm.MatchString(addOn.version) {
-			errs = append(errs, fmt.Errorf("addOns: %s is %q: pin it, like v1.2.3-eksbuild.4 (aws eks describe-addon-versions --addon-name %s)", addOn.name, addOn.version, addOn.name))
+			errs = append(errs, fmt.Errorf("versions: %s is %q: pin it, like v1.2.3-eksbuild.4 (aws eks describe-addon-versions --addon-name %s)", addOn.name, addOn.version, addOn.name))
 		}
 	}
 	return errors.Join(errs...)
@@ -159,21 +159,21 @@ func (n *Nodes) validate(version string) error {
 		fail("nodes: %d: use 1 or more", n.Count)
 	}
 	if len(n.InstanceTypes) == 0 {
-		fail("instanceTypes: none: name one, and more for when AWS has none left, all of one size and architecture, such as m6i.xlarge, m5.xlarge")
+		fail("nodeTypes: none: name one, and more for when AWS has none left, all of one size and architecture, such as m6i.xlarge, m5.xlarge")
 	}
 	for i, t := range n.InstanceTypes {
 		if !instanceForm.MatchString(t) {
-			fail("instanceTypes: %q is no instance type: write it like m6i.xlarge", t)
+			fail("nodeTypes: %q is no instance type: write it like m6i.xlarge", t)
 		}
 		if slices.Contains(n.InstanceTypes[:i], t) {
-			fail("instanceTypes: %s twice", t)
+			fail("nodeTypes: %s twice", t)
 		}
 	}
 	if !slices.Contains(amiTypes, n.AMIType) {
-		fail("amiType: %q: use one of %s, to suit instanceTypes", n.AMIType, strings.Join(amiTypes, ", "))
+		fail("nodeImage: %q: use one of %s, to suit nodeTypes", n.AMIType, strings.Join(amiTypes, ", "))
 	}
 	if n.CapacityType != "ON_DEMAND" && n.CapacityType != "SPOT" {
-		fail("capacityType: %q: use ON_DEMAND, or SPOT if nodes may vanish during a test", n.CapacityType)
+		fail("nodeCapacity: %q: use ON_DEMAND, or SPOT if nodes may vanish during a test", n.CapacityType)
 	}
 	if m := releaseForm.FindStringSubmatch(n.Release); m == nil || m[1] != version {
 		fail("nodeRelease: %q: pin a release of Kubernetes %s, like %s.0-20260101 (aws ssm get-parameter --name /aws/service/eks/optimized-ami/%s/amazon-linux-2023/x86_64/standard/recommended/release_version)", n.Release, version, version, version)
@@ -189,13 +189,13 @@ func (d *Disk) validate() error {
 	fail := func(format string, values ...any) { errs = append(errs, fmt.Errorf(format, values...)) }
 
 	if d.GiB < 20 || d.GiB > 65536 {
-		fail("diskGiB: %d: use 20, which the image takes, to 65536", d.GiB)
+		fail("nodeDisk: %dGiB: use 20, which the image takes, to 65536", d.GiB)
 	}
 	if most := min(80_000, max(3000, 500*d.GiB)); d.IOPS < 3000 || d.IOPS > most {
-		fail("diskIops: %d: use 3000, which cost nothing, to %d, which %d GiB can have", d.IOPS, most, d.GiB)
+		fail("nodeDiskIops: %d: use 3000, which cost nothing, to %d, which %d GiB can have", d.IOPS, most, d.GiB)
 	}
 	if most := min(2000, max(125, d.IOPS/4)); d.MiBps < 125 || d.MiBps > most {
-		fail("diskMiBps: %d: use 125, which cost nothing, to %d, which %d IOPS can have", d.MiBps, most, d.IOPS)
+		fail("nodeDiskThroughput: %d: use 125, which cost nothing, to %d, which %d IOPS can have", d.MiBps, most, d.IOPS)
 	}
 	return errors.Join(errs...)
 }

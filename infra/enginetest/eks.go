@@ -2,7 +2,7 @@ package enginetest
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // it makes names, as the real component does
+	"crypto/sha1" // it makes names, as the real component does
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -172,7 +172,7 @@ func (c *construction) role(name, service, description string, policies ...strin
 	var attached []pulumi.Resource
 	for _, p := range policies {
 		arn := "arn:aws:iam::aws:policy/" + p
-		sum := sha1.Sum([]byte(arn)) //nolint:gosec // a name
+		sum := sha1.Sum([]byte(arn))
 		attachment := &iam.RolePolicyAttachment{}
 		if err := in.make("aws:iam/rolePolicyAttachment:RolePolicyAttachment", name+"-"+hex.EncodeToString(sum[:])[:8],
 			pulumi.Map{"policyArn": pulumi.String(arn), "role": role.Name}, attachment); err != nil {

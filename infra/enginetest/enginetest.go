@@ -185,13 +185,24 @@ func (s *Stack) Peer(name string, other *Stack) {
 	s.peers[name] = other
 }
 
-// FailOnce makes the next create of the named resource fail, as a provider does that made nothing.
-func (s *Stack) FailOnce(typ, name string) { s.cloud.failNext(typ, name, false) }
+// FailOnce makes the next create of the named resource fail, as a provider does that made nothing. The
+// test fails if that never happens.
+func (s *Stack) FailOnce(typ, name string) { s.failNext(typ, name, false) }
 
 // FailInitOnce makes the next create or update of the named resource fail as the kubernetes provider
 // does when an object was made but did not become ready in time: it stays in the state, marked, and
-// the next update tries again.
-func (s *Stack) FailInitOnce(typ, name string) { s.cloud.failNext(typ, name, true) }
+// the next update tries again. The test fails if that never happens.
+func (s *Stack) FailInitOnce(typ, name string) { s.failNext(typ, name, true) }
+
+func (s *Stack) failNext(typ, name string, initOnly bool) {
+	s.t.Helper()
+	s.cloud.failNext(typ+" "+name, initOnly)
+	s.t.Cleanup(func() {
+		if s.cloud.fails[typ+" "+name] != nil {
+			s.t.Errorf("%s %s was ordered to fail and was never made", typ, name)
+		}
+	})
+}
 
 // backend answers stack references as the real backends do: pkg/v3/backend/backend.go, and for the
 // form of the name pkg/v3/backend/httpstate/backend.go.

@@ -331,38 +331,40 @@ func TestFailedCreate(t *testing.T) {
 
 // An object that does not become ready stays; a Job that asks for it is made again, others are updated.
 func TestNotReady(t *testing.T) {
+	const job, deployment = "kubernetes:batch/v1:Job", "kubernetes:apps/v1:Deployment"
 	s := enginetest.New(t, func(ctx *pulumi.Context) error {
 		in := k8s(ctx, "k")
-		if _, err := batchv1.NewJob(ctx, "test", &batchv1.JobArgs{
+		test, err := batchv1.NewJob(ctx, "test", &batchv1.JobArgs{
 			Metadata: &metav1.ObjectMetaArgs{Annotations: pulumi.StringMap{"pulumi.com/replaceUnready": pulumi.String("true")}},
 			Spec:     &batchv1.JobSpecArgs{Template: &corev1.PodTemplateSpecArgs{}},
-		}, in); err != nil {
+		}, in)
+		if err != nil {
 			return err
 		}
-		_, err := appsv1.NewDeployment(ctx, "web", &appsv1.DeploymentArgs{Metadata: named("web")}, in)
+		_, err = appsv1.NewDeployment(ctx, "web", &appsv1.DeploymentArgs{Metadata: named("web")}, in, pulumi.DependsOn([]pulumi.Resource{test}))
 		return err
 	})
-	s.FailInitOnce("kubernetes:batch/v1:Job", "test")
+	s.FailInitOnce(job, "test")
 	if _, err := s.TryUp(); err == nil || !strings.Contains(err.Error(), "ordered not to become ready") {
 		t.Fatalf("error %v", err)
 	}
-	failed := s.Resource("kubernetes:batch/v1:Job", "test")
-	if !failed.Failed {
-		t.Error("the state does not say that the Job failed")
+	failed := s.Resource(job, "test")
+	if !failed.Failed || s.Has(deployment, "web") {
+		t.Errorf("the Job is marked: %v; what depends on it was made: %v", failed.Failed, s.Has(deployment, "web"))
 	}
-	s.FailInitOnce("kubernetes:apps/v1:Deployment", "web") // whether it was made by then is open
+
+	s.FailInitOnce(deployment, "web")
 	r, err := s.TryUp()
-	if _, ok := r.Step("kubernetes:batch/v1:Job", "test"); !ok && err == nil {
-		t.Error("the failed Job was not made again")
+	if err == nil {
+		t.Error("the Deployment became ready")
 	}
-	s.Up()
-	if again := s.Resource("kubernetes:batch/v1:Job", "test"); again.Failed || again.ID == failed.ID {
-		t.Errorf("the Job is still %s", again.ID)
+	same(t, "second", r.Changes(), []string{"replace " + job + " test", "create " + deployment + " web"})
+	if again := s.Resource(job, "test"); again.Failed || again.ID == failed.ID || !s.Resource(deployment, "web").Failed {
+		t.Errorf("the Job is still %s, or the Deployment is not marked", again.ID)
 	}
-	if s.Resource("kubernetes:apps/v1:Deployment", "web").Failed {
-		t.Error("the Deployment is still marked")
-	}
-	same(t, "settled", s.Up().Changes(), nil)
+	// The failure came before the old Job was deleted.
+	same(t, "third", s.Up().Changes(), []string{"update " + deployment + " web", "delete-replaced " + job + " test"})
+	same(t, "fourth", s.Up().Changes(), nil)
 }
 
 // Secrets stay secret from the configuration to every output that is computed from them.
@@ -385,6 +387,9 @@ func TestSecrets(t *testing.T) {
 			return err
 		}
 		ctx.Export("url", pulumi.Sprintf("https://admin:%s@grafana", secret))
+		if err := ctx.Log.Warn("the password was set", nil); err != nil {
+			return err
+		}
 		if leak {
 			ctx.Export("leak", pulumi.String(plain))
 		}
@@ -394,6 +399,9 @@ func TestSecrets(t *testing.T) {
 	r := s.Up()
 	if r.Outputs["url"] != enginetest.Secret {
 		t.Errorf("outputs %v", r.Outputs)
+	}
+	if !strings.Contains(strings.Join(r.Log, "\n"), "warning: the password was set") {
+		t.Errorf("log %q", r.Log)
 	}
 	release := s.Resource("kubernetes:helm.sh/v3:Release", "r")
 	same(t, "secret inputs", release.SecretInputs, []string{"values.grafana.adminPassword"})

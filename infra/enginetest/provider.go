@@ -28,21 +28,21 @@ import (
 type cloud struct {
 	mu      sync.Mutex
 	made    map[resource.URN]int    // how often a resource was made
-	fails   map[string]bool         // ordered failures by "type name": true for one to become ready
+	fails   map[string]*bool        // ordered failures by "type name": true for one to become ready
 	unready map[resource.URN]bool   // objects that did not become ready
-	live    map[string]resource.URN // Kubernetes objects by cluster, kind and name
+	live    map[string]resource.URN // what has a name that is used once, by objectKey
 }
 
 func newCloud() *cloud {
 	return &cloud{
-		made: map[resource.URN]int{}, fails: map[string]bool{}, unready: map[resource.URN]bool{}, live: map[string]resource.URN{},
+		made: map[resource.URN]int{}, fails: map[string]*bool{}, unready: map[resource.URN]bool{}, live: map[string]resource.URN{},
 	}
 }
 
-func (c *cloud) failNext(typ, name string, initOnly bool) {
+func (c *cloud) failNext(key string, initOnly bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.fails[typ+" "+name] = initOnly
+	c.fails[key] = &initOnly
 }
 
 // takeFailure returns whether the resource was ordered to fail, once.
@@ -50,8 +50,7 @@ func (c *cloud) takeFailure(urn resource.URN, initOnly bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := string(urn.Type()) + " " + urn.Name()
-	kind, ok := c.fails[key]
-	if !ok || kind != initOnly {
+	if kind := c.fails[key]; kind == nil || *kind != initOnly {
 		return false
 	}
 	delete(c.fails, key)

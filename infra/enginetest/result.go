@@ -33,8 +33,8 @@ type Result struct {
 
 // Step is one operation on one resource.
 type Step struct {
-	// Op is create, update, replace, delete, read-discard or, in the rare case that an earlier update
-	// had left an old resource behind, delete-replaced.
+	// Op is create, update, replace or delete; or delete-replaced, where an earlier update had failed
+	// and left behind what it had replaced.
 	Op         string
 	Type, Name string
 	URN        string

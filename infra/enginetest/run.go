@@ -1,12 +1,12 @@
 package enginetest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pulumi/pulumi/pkg/v3/display"
@@ -113,6 +113,7 @@ func (s *Stack) must(what string, op operation) *Result {
 type ran struct {
 	entries  engine.JournalEntries // of an update
 	events   []engine.Event
+	said     []string
 	duration time.Duration
 	err      error
 }
@@ -123,7 +124,7 @@ func (r ran) result() *Result {
 	if r.entries == nil {
 		steps = announced(r.events)
 	}
-	return &Result{Steps: steps, Outputs: map[string]any{}, Log: log, Duration: r.duration}
+	return &Result{Steps: steps, Outputs: map[string]any{}, Log: append(log, r.said...), Duration: r.duration}
 }
 
 // run runs one operation of the engine and keeps the state that it left.
@@ -152,8 +153,8 @@ func (s *Stack) run(op operation, dryRun bool) ran {
 		Name: name, Organization: organization, Config: values, Decrypter: config.NopDecrypter, Snapshot: base,
 	}
 
-	var said bytes.Buffer // what the program logs: the double of the host has its own channel for it
-	sink := diag.DefaultSink(&said, &said, diag.FormatOptions{Color: colors.Never})
+	said := &lines{} // what the program logs reaches the host, not the engine's events
+	sink := diag.DefaultSink(said, said, diag.FormatOptions{Color: colors.Never})
 	host := &plugins{s: s}
 	host.Host = deploytest.NewPluginHost(sink, sink,
 		deploytest.NewLanguageRuntime(func(info plugin.RunInfo, _ *deploytest.ResourceMonitor) error {
@@ -184,10 +185,10 @@ func (s *Stack) run(op operation, dryRun bool) ran {
 	close(events)
 	<-drained
 
-	out := ran{events: seen, duration: time.Since(start)}
+	out := ran{events: seen, said: said.all(), duration: time.Since(start)}
 	if err != nil { // what the engine told the user belongs to it: the error itself is often only "failed"
 		_, failures := messages(seen)
-		out.err = readable(err, failures, said.String())
+		out.err = readable(err, append(failures, out.said...))
 	}
 	if journal == nil {
 		return out
@@ -241,15 +242,31 @@ func (s *Stack) runProgram(info plugin.RunInfo, host plugin.Host) (err error) {
 	return pulumi.RunWithContext(ctx, s.program)
 }
 
-func readable(err error, failures []string, said string) error {
-	lines := failures
-	if said = strings.TrimSpace(said); said != "" {
-		lines = append(lines, said)
-	}
+func readable(err error, lines []string) error {
 	if len(lines) == 0 {
 		return err
 	}
 	return fmt.Errorf("%w\n  %s", err, strings.Join(lines, "\n  "))
+}
+
+// lines collects lines that goroutines write at once.
+type lines struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+// Write implements io.Writer.
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, p...)
+	return len(p), nil
+}
+
+func (l *lines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.FieldsFunc(string(l.text), func(r rune) bool { return r == '\n' })
 }
 
 // plain removes the engine's colours.

@@ -102,12 +102,12 @@ func (a *Args) validate() (plan, error) {
 
 	prefixFits := a.PrivatePrefix >= widestBlock && a.PrivatePrefix <= narrowestBlock
 	if !prefixFits {
-		fail("privatePrefix: %d: use %d to %d; 19 gives each private subnet 8187 addresses", a.PrivatePrefix, widestBlock, narrowestBlock)
+		fail("subnetPrefix: %d: use %d to %d; 19 gives each private subnet 8187 addresses", a.PrivatePrefix, widestBlock, narrowestBlock)
 	}
-	vpc, err := ParseCIDR("cidr", a.CIDR)
+	vpc, err := ParseCIDR("vpcCidr", a.CIDR)
 	errs = append(errs, err)
 	if err == nil && vpc.Bits() < widestVPC {
-		fail("cidr: %s is too large: a VPC has at most a /%d", a.CIDR, widestVPC)
+		fail("vpcCidr: %s is too large: a VPC has at most a /%d", a.CIDR, widestVPC)
 		err = errors.New("too large")
 	}
 	if err == nil && prefixFits {
@@ -117,16 +117,16 @@ func (a *Args) validate() (plan, error) {
 		}
 		switch {
 		case need < widestVPC:
-			fail("privatePrefix: %d: no VPC holds that for %d zones: use a larger number, or fewer zones", a.PrivatePrefix, len(a.Zones))
+			fail("subnetPrefix: %d: no VPC holds that for %d zones: use a larger number, or fewer zones", a.PrivatePrefix, len(a.Zones))
 		case vpc.Bits() > need:
-			fail("cidr: %s is too small for %d zones: each needs a /%d, and one more holds the public subnets: use a /%d or larger", a.CIDR, len(a.Zones), a.PrivatePrefix, need)
+			fail("vpcCidr: %s is too small for %d zones: each needs a /%d, and one more holds the public subnets: use a /%d or larger", a.CIDR, len(a.Zones), a.PrivatePrefix, need)
 		}
 	}
 	if a.PeerCIDR != "" {
 		peer, peerErr := ParseCIDR("peerCidr", a.PeerCIDR)
 		errs = append(errs, peerErr)
 		if err == nil && peerErr == nil && vpc.Overlaps(peer) {
-			fail("cidr: %s overlaps with peerCidr %s: peered VPCs need networks apart, such as 10.10.0.0/16 and 10.20.0.0/16", a.CIDR, a.PeerCIDR)
+			fail("vpcCidr: %s overlaps with peerCidr %s: peered VPCs need networks apart, such as 10.10.0.0/16 and 10.20.0.0/16", a.CIDR, a.PeerCIDR)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

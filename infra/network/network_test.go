@@ -194,23 +194,23 @@ func TestMistakes(t *testing.T) {
 		}, nil},
 
 		{"several at once", func(a *network.Args) { a.Region, a.CIDR, a.NodeZones = "", "10.10.0.0", nil },
-			[]string{`region: ""`, `cidr: "10.10.0.0" is no network`, "nodeZones: none"}},
-		{"not canonical", func(a *network.Args) { a.CIDR = "10.10.1.0/16" }, []string{"cidr: 10.10.1.0/16", "write 10.10.0.0/16"}},
-		{"public", func(a *network.Args) { a.CIDR = "11.0.0.0/16" }, []string{"cidr: 11.0.0.0/16 is not inside a private range"}},
+			[]string{`region: ""`, `vpcCidr: "10.10.0.0" is no network`, "nodeZones: none"}},
+		{"not canonical", func(a *network.Args) { a.CIDR = "10.10.1.0/16" }, []string{"vpcCidr: 10.10.1.0/16", "write 10.10.0.0/16"}},
+		{"public", func(a *network.Args) { a.CIDR = "11.0.0.0/16" }, []string{"vpcCidr: 11.0.0.0/16 is not inside a private range"}},
 		{"beyond a private range", func(a *network.Args) { a.CIDR = "172.0.0.0/8" }, []string{"not inside a private range"}},
-		{"IPv6", func(a *network.Args) { a.CIDR = "fd00::/16" }, []string{"cidr: fd00::/16 is not IPv4"}},
-		{"too large", func(a *network.Args) { a.CIDR = "10.0.0.0/15" }, []string{"cidr: 10.0.0.0/15 is too large", "/16"}},
+		{"IPv6", func(a *network.Args) { a.CIDR = "fd00::/16" }, []string{"vpcCidr: fd00::/16 is not IPv4"}},
+		{"too large", func(a *network.Args) { a.CIDR = "10.0.0.0/15" }, []string{"vpcCidr: 10.0.0.0/15 is too large", "/16"}},
 		{"too small", func(a *network.Args) { a.CIDR = "10.10.0.0/18" }, []string{"too small for 2 zones", "each needs a /19", "use a /17 or larger"}},
 		{"too small for four", func(a *network.Args) {
 			a.CIDR, a.Zones = "10.10.0.0/17", []string{"use1-az1", "use1-az2", "use1-az4", "use1-az5"}
 		}, []string{"too small for 4 zones", "use a /16 or larger"}},
-		{"overlap", func(a *network.Args) { a.PeerCIDR = "10.10.128.0/17" }, []string{"cidr: 10.10.0.0/16 overlaps with peerCidr 10.10.128.0/17"}},
+		{"overlap", func(a *network.Args) { a.PeerCIDR = "10.10.128.0/17" }, []string{"vpcCidr: 10.10.0.0/16 overlaps with peerCidr 10.10.128.0/17"}},
 		{"bad peer", func(a *network.Args) { a.PeerCIDR = "8.8.0.0/16" }, []string{"peerCidr: 8.8.0.0/16"}},
-		{"prefix", func(a *network.Args) { a.PrivatePrefix = 26 }, []string{"privatePrefix: 26: use 18 to 25"}},
+		{"prefix", func(a *network.Args) { a.PrivatePrefix = 26 }, []string{"subnetPrefix: 26: use 18 to 25"}},
 		{"prefix that no VPC holds", func(a *network.Args) {
 			a.PrivatePrefix, a.Zones = 18, []string{"use1-az1", "use1-az2", "use1-az4", "use1-az5"}
-		}, []string{"privatePrefix: 18: no VPC holds that for 4 zones"}},
-		{"no prefix", func(a *network.Args) { a.PrivatePrefix = 0 }, []string{"privatePrefix: 0"}},
+		}, []string{"subnetPrefix: 18: no VPC holds that for 4 zones"}},
+		{"no prefix", func(a *network.Args) { a.PrivatePrefix = 0 }, []string{"subnetPrefix: 0"}},
 		{"one zone", func(a *network.Args) { a.Zones = []string{"use1-az2"} }, []string{"zones: 1 zones: use 2 to 7", "EKS asks for subnets in two zones"}},
 		{"a zone without EKS", func(a *network.Args) { a.Zones = []string{"use1-az3", "use1-az2"} }, []string{"zones: use1-az3: EKS has no control plane there"}},
 		{"twice", func(a *network.Args) { a.Zones = []string{"use1-az2", "use1-az2"} }, []string{"zones: use1-az2 twice"}},

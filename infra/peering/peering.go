@@ -90,11 +90,11 @@ func (a *Args) validate() error {
 	var errs []error
 	fail := func(format string, values ...any) { errs = append(errs, fmt.Errorf(format, values...)) }
 
-	here, hereErr := network.ParseCIDR("cidr", a.Here.CIDR)
+	here, hereErr := network.ParseCIDR("vpcCidr", a.Here.CIDR)
 	peer, peerErr := network.ParseCIDR("peerCidr", a.Peer.CIDR)
 	errs = append(errs, hereErr, peerErr)
 	if hereErr == nil && peerErr == nil && here.Overlaps(peer) {
-		fail("cidr: %s overlaps with peerCidr %s: peered VPCs need networks apart, such as 10.10.0.0/16 and 10.20.0.0/16", a.Here.CIDR, a.Peer.CIDR)
+		fail("vpcCidr: %s overlaps with peerCidr %s: peered VPCs need networks apart, such as 10.10.0.0/16 and 10.20.0.0/16", a.Here.CIDR, a.Peer.CIDR)
 	}
 	if a.PeerRegion == "" {
 		fail("peerRegion: empty: name the region of the other VPC, such as us-east-1")

@@ -173,9 +173,9 @@ func TestMistakes(t *testing.T) {
 		change func(*peering.Args)
 		want   []string
 	}{
-		{"several at once", func(a *peering.Args) { a.PeerRegion, a.Here.CIDR = "", "10.20.0.1/16" }, []string{"peerRegion: empty", "cidr: 10.20.0.1/16", "write 10.20.0.0/16"}},
+		{"several at once", func(a *peering.Args) { a.PeerRegion, a.Here.CIDR = "", "10.20.0.1/16" }, []string{"peerRegion: empty", "vpcCidr: 10.20.0.1/16", "write 10.20.0.0/16"}},
 		{"public peer", func(a *peering.Args) { a.Peer.CIDR = "0.0.0.0/0" }, []string{"peerCidr: 0.0.0.0/0"}},
-		{"overlap", func(a *peering.Args) { a.Peer.CIDR = "10.0.0.0/8" }, []string{"cidr: 10.20.0.0/16 overlaps with peerCidr 10.0.0.0/8"}},
+		{"overlap", func(a *peering.Args) { a.Peer.CIDR = "10.0.0.0/8" }, []string{"vpcCidr: 10.20.0.0/16 overlaps with peerCidr 10.0.0.0/8"}},
 		{"nothing open", func(a *peering.Args) { a.Peer.Open = nil }, []string{"open ports (peer): none"}},
 		{"port", func(a *peering.Args) { a.Peer.Open[0].Number = 0 }, []string{"open ports (peer): kafka is 0"}},
 		{"name twice", func(a *peering.Args) { a.Peer.Open[1].Name = "kafka" }, []string{`name "kafka" of port 2181`}},

@@ -125,7 +125,7 @@ func (c *Consumer) resume(ctx context.Context) bool {
 		c.log.Warn("the ledger cannot be read at the moment", "error", err)
 		return false
 	}
-	_ = maps.Keys(c.index.topics)
+	c.read(slices.Sorted(maps.Keys(c.index.topics)))
 	return true
 }
 
