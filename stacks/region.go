@@ -163,7 +163,7 @@ func (r *region) eks() *cluster.EKS {
 		Name: r.clusterName(), Region: r.name, Profile: profile, Version: r.KubernetesVersion,
 		VpcID: r.network.VpcID.ToStringOutput(), SubnetIDs: r.network.PrivateSubnetIDs, NodeSubnetIDs: r.network.NodeSubnetIDs,
 		ServiceCIDR: r.ServiceCidr, PodCIDRs: []string{r.VpcCidr, r.PeerCidr},
-		APICIDRs: r.ApiCidrs, AdminARNs: r.AdminArns, MTU: r.Mtu,
+		APICIDRs: r.APICidrs, AdminARNs: r.AdminArns, MTU: r.Mtu,
 		AddOns: cluster.AddOns{
 			VPCCNI: r.version(vVpcCni), KubeProxy: r.version(vKubeProxy),
 			CoreDNS: r.version(vCoreDNS), PodIdentityAgent: r.version(vPodIdentityAgent),

@@ -50,7 +50,7 @@ type Settings struct {
 	NodeDiskThroughput int               `json:"nodeDiskThroughput"`
 	Mtu                int               `json:"mtu"`
 	KubernetesVersion  string            `json:"kubernetesVersion"`
-	ApiCidrs           []string          `json:"apiCidrs"`
+	APICidrs           []string          `json:"apiCidrs"`
 	AdminArns          []string          `json:"adminArns"`
 	Domain             string            `json:"domain"`
 	Tags               map[string]string `json:"tags"`

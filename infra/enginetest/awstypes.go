@@ -34,8 +34,8 @@ const (
 //
 // Read there, in some version: ec2/ec2_eip, ec2/vpc_nat_gateway, ec2/vpc_peering_connection,
 // ec2/vpc_route, ec2/vpc_security_group_ingress_rule, ec2/vpc_subnet, eks/access_entry, eks/cluster,
-// eks/node_group, eks/pod_identity_association, route53/record. The others are from the resources'
-// documentation and from experience. What deletes first:
+// eks/node_group, eks/pod_identity_association, route53/record. The others are from memory
+// and were not checked. What deletes first:
 // https://github.com/pulumi/pulumi-aws/blob/v6.83.0/provider/resources.go
 var awsTypes = map[string]awsType{
 	// ec2: vpc_.go vpc_subnet.go vpc_internet_gateway.go ec2_eip.go vpc_nat_gateway.go vpc_route_table.go

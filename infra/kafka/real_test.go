@@ -312,8 +312,8 @@ func (m *machine) run(kind string, index int, heap int64, properties []byte, fil
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 		log.Close()
 		if m.t.Failed() {
 			text, _ := os.ReadFile(log.Name())

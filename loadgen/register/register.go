@@ -205,7 +205,7 @@ func (c *Config) until(ctx context.Context, log *slog.Logger, step func(ctx cont
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			if context.Cause(ctx) == errTime {
+			if errors.Is(context.Cause(ctx), errTime) {
 				return fmt.Errorf("%s: after %s still waiting for %s", c.Replicator, c.Timeout, said)
 			}
 			return fmt.Errorf("%s: waiting for %s: %w", c.Replicator, said, ctx.Err())
