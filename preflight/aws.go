@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 	quotatypes "github.com/aws/aws-sdk-go-v2/service/servicequotas/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
@@ -120,6 +121,7 @@ type region struct {
 	ec2      *ec2.Client
 	eks      *eks.Client
 	quotas   *servicequotas.Client
+	ssm      *ssm.Client
 }
 
 func (p *preflight) region(ctx context.Context, s *settings) (*region, error) {
@@ -127,7 +129,7 @@ func (p *preflight) region(ctx context.Context, s *settings) (*region, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &region{s, p.deadline, ec2.NewFromConfig(cfg), eks.NewFromConfig(cfg), servicequotas.NewFromConfig(cfg)}, nil
+	return &region{s, p.deadline, ec2.NewFromConfig(cfg), eks.NewFromConfig(cfg), servicequotas.NewFromConfig(cfg), ssm.NewFromConfig(cfg)}, nil
 }
 
 // regionCheck is a check of a region.
@@ -144,6 +146,7 @@ func regionChecks() []regionCheck {
 		{"elastic IP quota", (*region).checkAddresses},
 		{"VPC quota", (*region).checkVPCs},
 		{"Kubernetes version", (*region).checkVersion},
+		{"pinned versions", (*region).checkPins},
 	}
 }
 
@@ -388,23 +391,6 @@ func count[T any](all []T, which func(T) bool) int {
 		}
 	}
 	return n
-}
-
-// checkVersion asks for the network add-on of the Kubernetes version: a version that EKS does not
-// offer has none. (The call that lists versions is not in this SDK's version.)
-func (r *region) checkVersion(ctx context.Context) finding {
-	const todo = "set kubernetesVersion of the stack to one that https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html lists"
-	out, err := within(ctx, r.deadline, func(ctx context.Context) (*eks.DescribeAddonVersionsOutput, error) {
-		return r.eks.DescribeAddonVersions(ctx, &eks.DescribeAddonVersionsInput{AddonName: aws.String("vpc-cni"), KubernetesVersion: &r.version})
-	})
-	var api smithy.APIError
-	if errors.As(err, &api) && (api.ErrorCode() == "InvalidParameterException" || api.ErrorCode() == "ResourceNotFoundException") || err == nil && len(out.Addons) == 0 {
-		return fail(todo, "EKS in %s does not offer %s", r.region, r.version)
-	}
-	if err != nil {
-		return explain("ask EKS for add-ons of "+r.version, err)
-	}
-	return ok("EKS offers %s", r.version)
 }
 
 // inECR is the form of a reference to an image in ECR by digest.

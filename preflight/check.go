@@ -38,6 +38,14 @@ func fail(todo, format string, args ...any) finding {
 
 func skip(why string) finding { return finding{skipped, "not checked: " + why, ""} }
 
+// err is the finding for a command that has no report.
+func (f finding) err() error {
+	if f.todo == "" {
+		return errors.New(f.is)
+	}
+	return fmt.Errorf("%s\n(%s)", f.is, f.todo)
+}
+
 // check is one line of the report.
 type check struct {
 	name string

@@ -1,5 +1,5 @@
-// Command preflight checks what a test on AWS needs before anything that costs is made, and makes the
-// secrets that the stacks read.
+// Command preflight checks what a test on AWS needs before anything that costs is made, makes the
+// secrets that the stacks read, and pins the versions that AWS recommends.
 package main
 
 import (
@@ -32,19 +32,20 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 	cmd := &cobra.Command{
 		Use:   "preflight",
 		Short: "Check what a test on AWS needs, before the first dollar",
-		Long: `preflight checks tools, credentials, the stacks' configuration, quotas, instance types, images
-and where Pulumi keeps its state. It changes nothing. Every check runs, each that fails says what
+		Long: `preflight checks tools, credentials, the stacks' configuration, quotas, instance types, versions,
+images and where Pulumi keeps its state. It changes nothing. Every check runs, each that fails says what
 to do, and the command fails if any does.
 
 It needs, on AWS: sts:GetCallerIdentity; ec2:DescribeAvailabilityZones, DescribeInstanceTypes,
 DescribeInstanceTypeOfferings, DescribeInstances, DescribeAddresses, DescribeVpcs;
 servicequotas:GetServiceQuota, GetAWSDefaultServiceQuota; eks:DescribeAddonVersions;
-ecr:DescribeImages.
+ecr:DescribeImages. Its command versions needs ssm:GetParameter besides.
 
 What carries the tag ` + ownTag + `=` + ownValue + ` is a test's own, and is not counted as used by others.`,
 		Example: `  go run ./preflight
   go run ./preflight --stacks us-east-1
-  go run ./preflight secrets`,
+  go run ./preflight secrets
+  go run ./preflight versions`,
 		Args:              cobra.NoArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -58,7 +59,7 @@ What carries the tag ` + ownTag + `=` + ownValue + ` is a test's own, and is not
 		}
 		return nil
 	}
-	cmd.AddCommand(secretsCommand(&p))
+	cmd.AddCommand(secretsCommand(&p), versionsCommand(&p))
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)

@@ -8,15 +8,18 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -68,6 +71,9 @@ func fakeProgram(_ string, args []string) error {
 	if config["kafka-mirror-tester:brokers"] == "0" || config["kafka-mirror-tester:grafanaPassword"] != secret {
 		return errors.New("brokers: 0: use 1 to 450\ngrafanaPassword: missing")
 	}
+	if config["kafka-mirror-tester:nodeRelease"] == "" {
+		return errors.New("nodeRelease: missing: run make versions")
+	}
 	return nil
 }
 
@@ -98,6 +104,15 @@ func fakePulumi(dir string, args []string) error {
 	if err := json.Unmarshal(text, &config); err != nil {
 		return err
 	}
+	if args[1] == "set-all" {
+		if err := fakeSetAll(dir, args[2:], config); err != nil {
+			return err
+		}
+		if text, err = json.Marshal(config); err != nil {
+			return err
+		}
+		return os.WriteFile(file, text, 0o600)
+	}
 	if args[1] == "set" {
 		key := "kafka-mirror-tester:" + args[5] // set --stack NAME --secret KEY
 		if _, err := os.Stat(filepath.Join(dir, "full")); err == nil && args[5] == keyKey {
@@ -123,6 +138,38 @@ func fakePulumi(dir string, args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
+// fakeSetAll takes --stack NAME --path --plaintext KEY=VALUE..., as the CLI does.
+func fakeSetAll(dir string, args []string, config map[string]value) error {
+	if _, err := os.Stat(filepath.Join(dir, "full")); err == nil {
+		return errors.New("error: no space left on device")
+	}
+	flags := flag.NewFlagSet("set-all", flag.ContinueOnError)
+	flags.String("stack", "", "")
+	path, _ := flags.Bool("path", false, ""), flags.Bool("non-interactive", false, "")
+	flags.Func("plaintext", "", func(pair string) error {
+		key, text, _ := strings.Cut(pair, "=")
+		object, field, nested := strings.Cut(key, ".")
+		key = project + ":" + object
+		if nested && *path {
+			fields := map[string]string{}
+			if old := config[key].Value; old != "" {
+				if err := json.Unmarshal([]byte(old), &fields); err != nil {
+					return err
+				}
+			}
+			fields[field] = text
+			merged, err := json.Marshal(fields)
+			if err != nil {
+				return err
+			}
+			text = string(merged)
+		}
+		config[key] = value{text, false}
+		return nil
+	})
+	return flags.Parse(args)
+}
+
 // world is all that preflight looks at, in good order: a test breaks something.
 type world struct {
 	t     *testing.T
@@ -133,6 +180,9 @@ type world struct {
 	zones  map[string]string // name -> id
 	types  map[string]int    // offered instance type -> vCPUs
 	images map[string]bool   // region/repository/digest
+	// What the region us-east-1 has; eu-west-1 has the same, its images a day later.
+	releases map[string]string   // Kubernetes version/architecture -> recommended release, without its day
+	addOns   map[string][]string // Kubernetes version/add-on -> versions, the default with a star
 	// answer, if set, answers a call (service, action) instead.
 	answer func(w http.ResponseWriter, service, action string) bool
 	calls  []string
@@ -146,10 +196,15 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
 		t: t, tools: t.TempDir(),
-		quotas: map[string]string{"us-east-1/L-1216C47A": "200", "eu-west-1/L-1216C47A": "200"},
-		zones:  map[string]string{"us-east-1a": "use1-az1", "us-east-1b": "use1-az2", "us-east-1c": "use1-az3", "eu-west-1a": "euw1-az1", "eu-west-1b": "euw1-az2"},
-		types:  map[string]int{"m6i.xlarge": 4, "m5.xlarge": 4},
-		images: map[string]bool{},
+		quotas:   map[string]string{"us-east-1/L-1216C47A": "200", "eu-west-1/L-1216C47A": "200"},
+		zones:    map[string]string{"us-east-1a": "use1-az1", "us-east-1b": "use1-az2", "us-east-1c": "use1-az3", "eu-west-1a": "euw1-az1", "eu-west-1b": "euw1-az2"},
+		types:    map[string]int{"m6i.xlarge": 4, "m5.xlarge": 4},
+		images:   map[string]bool{},
+		releases: map[string]string{"1.35/x86_64": "1.35.0-202601", "1.35/arm64": "1.35.0-202602"},
+		addOns: map[string][]string{
+			"1.35/vpc-cni": {"v1.21.1-eksbuild.1", "v1.20.9-eksbuild.2", "v1.20.4-eksbuild.2*"}, "1.35/kube-proxy": {"v1.35.0-eksbuild.2*"},
+			"1.35/coredns": {"v1.13.1-eksbuild.1*"}, "1.35/eks-pod-identity-agent": {"v1.3.10-eksbuild.1*"},
+		},
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -182,7 +237,8 @@ func newWorld(t *testing.T) *world {
 			"nodes": "40", "brokers": "30", "kubeconfig": "", "kubernetesVersion": "1.35", "nodeCapacity": "ON_DEMAND",
 			"nodeTypes": `["m6i.xlarge","m5.xlarge"]`, "zones": `["` + stack + `a","` + stack + `b"]`, "nodeZones": "[]",
 			"vpcCidr": fmt.Sprintf("10.%d.0.0/16", 10+10*i), "peerCidr": fmt.Sprintf("10.%d.0.0/16", 20-10*i),
-			"images": `{"kafka":"` + reference + `"}`,
+			"images": `{"kafka":"` + reference + `"}`, "nodeImage": "AL2023_x86_64_STANDARD", "nodeRelease": "1.35.0-20251213",
+			"versions": `{"vpcCni":"v1.20.4-eksbuild.2","kubeProxy":"v1.35.0-eksbuild.2","coreDns":"v1.13.1-eksbuild.1","podIdentityAgent":"v1.3.10-eksbuild.1","kubernetesPlugin":"4.26.0"}`,
 		} {
 			w.configure(stack, project+":"+key, v)
 		}
@@ -317,15 +373,43 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			return
 		}
 		fmt.Fprintf(rw, `{"imageDetails":[{"imageDigest":%q}]}`, d)
-	case "": // EKS has REST
-		if r.URL.Query().Get("kubernetesVersion") != "1.35" {
-			fmt.Fprint(rw, `{"addons":[]}`)
+	case "GetParameter":
+		m := parameterName.FindStringSubmatch(fmt.Sprint(in["Name"]))
+		if m == nil || w.releases[m[1]+"/"+m[2]] == "" {
+			rw.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(rw, `{"__type":"ParameterNotFound"}`)
 			return
 		}
-		fmt.Fprint(rw, `{"addons":[{"addonName":"vpc-cni","addonVersions":[{"addonVersion":"v1.20.4-eksbuild.2"}]}]}`)
+		day := map[string]string{"us-east-1": "10", "eu-west-1": "11"}[region]
+		fmt.Fprintf(rw, `{"Parameter":{"Name":%q,"Type":"String","Value":%q,"Version":1,"DataType":"text"}}`, in["Name"], w.releases[m[1]+"/"+m[2]]+day)
+	case "": // EKS has REST
+		w.describeAddOn(rw, r.URL.Query())
 	default:
 		rw.WriteHeader(http.StatusNotImplemented)
 	}
+}
+
+// https://docs.aws.amazon.com/eks/latest/userguide/retrieve-ami-id.html
+var parameterName = regexp.MustCompile(`^/aws/service/eks/optimized-ami/([0-9.]+)/amazon-linux-2023/(x86_64|arm64)/standard/recommended/release_version$`)
+
+// describeAddOn answers with one version of the add-on a page. Each is the default of another
+// Kubernetes version too.
+func (w *world) describeAddOn(rw http.ResponseWriter, query url.Values) {
+	kubernetes, name := query.Get("kubernetesVersion"), query.Get("addonName")
+	versions := w.addOns[kubernetes+"/"+name]
+	page, _ := strconv.Atoi(query.Get("nextToken")) // none: 0
+	if page >= len(versions) {
+		fmt.Fprint(rw, `{"addons":[]}`)
+		return
+	}
+	version, isDefault := strings.CutSuffix(versions[page], "*")
+	next := "null"
+	if page++; page < len(versions) {
+		next = fmt.Sprintf("%q", strconv.Itoa(page))
+	}
+	fmt.Fprintf(rw, `{"addons":[{"addonName":%q,"type":"networking","addonVersions":[{"addonVersion":%q,"architecture":["amd64","arm64"],
+		"compatibilities":[{"clusterVersion":"1.34","platformVersions":["*"],"defaultVersion":true},{"clusterVersion":%q,"platformVersions":["*"],"defaultVersion":%t}]}]}],"nextToken":%s}`,
+		name, version, kubernetes, isDefault, next)
 }
 
 // preflight runs the command.
@@ -402,9 +486,23 @@ func TestWhatIsWrongIsFoundAndAllOthersAreChecked(t *testing.T) {
 		"a family of other quota": {set("us-east-1", "nodeTypes", `["g5.xlarge"]`), "us-east-1: instance types", "us-east-1: vCPU quota", "", []string{"not of a standard family"}},
 		"zone where EKS is not":   {set("us-east-1", "zones", `["us-east-1a","us-east-1c"]`), "us-east-1: zones", "", "", []string{"us-east-1c is use1-az3 in this account", "to some of us-east-1a, us-east-1b"}},
 		"no such zone":            {set("us-east-1", "zones", `["us-east-1a","us-east-1x"]`), "us-east-1: zones", "", "", []string{"us-east-1 has no zone us-east-1x"}},
-		"Kubernetes version":      {set("eu-west-1", "kubernetesVersion", "1.99"), "eu-west-1: Kubernetes version", "", "", []string{"EKS in eu-west-1 does not offer 1.99"}},
-		"an image is missing":     {func(w *world) { clear(w.images) }, ".*: images", "", "", []string{"images.kafka: " + account1 + ".dkr.ecr.eu-west-1", "there is no such image", "make images"}},
-		"no images":               {set("eu-west-1", "images", "{}"), "eu-west-1: images", "", "", []string{"make images"}},
+		"Kubernetes version":      {set("eu-west-1", "kubernetesVersion", "1.99"), "eu-west-1: Kubernetes version", "", "eu-west-1: pinned versions", []string{"EKS in eu-west-1 does not offer 1.99"}},
+		"nothing is pinned": {func(w *world) {
+			w.configure("eu-west-1", project+":nodeRelease", "")
+			w.configure("eu-west-1", project+":versions", "{}")
+		}, "eu-west-1: (pinned versions|configuration)", "", "", []string{
+			"nodeRelease: missing\n      versions.vpcCni: missing\n      versions.kubeProxy: missing\n      versions.coreDns: missing\n      versions.podIdentityAgent: missing\n    → run make versions\n",
+			"eu-west-1: configuration: nodeRelease: missing: run make versions\n    → run the make that it names",
+		}},
+		"pinned of another Kubernetes": {func(w *world) {
+			w.configure("us-east-1", project+":nodeRelease", "1.34.2-20251213")
+			w.configure("us-east-1", project+":versions", `{"vpcCni":"v1.20.4-eksbuild.2","kubeProxy":"v1.34.1-eksbuild.2","coreDns":"v1.13.1-eksbuild.1"}`)
+		}, "us-east-1: pinned versions", "", "", []string{
+			"versions.podIdentityAgent: missing\n      nodeRelease: 1.34.2-20251213 is no release for Kubernetes 1.35", "EKS in us-east-1 has no kube-proxy v1.34.1-eksbuild.2 for Kubernetes 1.35\n    → run make versions ARGS=--update",
+		}},
+		"a release that is none": {set("us-east-1", "nodeRelease", "latest"), "us-east-1: pinned versions", "", "", []string{"nodeRelease: latest is no release", "make versions"}},
+		"an image is missing":    {func(w *world) { clear(w.images) }, ".*: images", "", "", []string{"images.kafka: " + account1 + ".dkr.ecr.eu-west-1", "there is no such image", "make images"}},
+		"no images":              {set("eu-west-1", "images", "{}"), "eu-west-1: images", "", "", []string{"make images"}},
 		"networks overlap": {func(w *world) {
 			w.configure("eu-west-1", project+":vpcCidr", "10.10.128.0/17")
 			w.configure("us-east-1", project+":peerCidr", "10.10.128.0/17")
@@ -420,14 +518,14 @@ func TestWhatIsWrongIsFoundAndAllOthersAreChecked(t *testing.T) {
 		"old pulumi":              {func(w *world) { w.say("pulumi-version", "v3.199.0\n") }, "pulumi", "", "", []string{"v3.199.0, and the program's SDK needs at least 3.200"}},
 		"old AWS CLI":             {func(w *world) { w.say("aws", "aws-cli/1.45.11 Python/3.11.7\n") }, "aws", "", "", []string{"1.45.11", "needs at least 2.0"}},
 		"no AWS CLI":              {func(w *world) { os.Remove(filepath.Join(w.tools, "aws")) }, "aws", "", "", []string{"is not on PATH"}},
-		"credentials expired":     {refuse("sts", "GetCallerIdentity", "ExpiredToken"), "AWS credentials", "", ".*-1: (zones|instance types|.* quota|Kubernetes version|images)", []string{"have expired", "aws sso login"}},
-		"credentials not known":   {refuse("sts", "GetCallerIdentity", "InvalidClientTokenId"), "AWS credentials", "", ".*-1: (zones|instance types|.* quota|Kubernetes version|images)", []string{"does not accept"}},
+		"credentials expired":     {refuse("sts", "GetCallerIdentity", "ExpiredToken"), "AWS credentials", "", ".*-1: (zones|instance types|.* quota|Kubernetes version|pinned versions|images)", []string{"have expired", "aws sso login"}},
+		"credentials not known":   {refuse("sts", "GetCallerIdentity", "InvalidClientTokenId"), "AWS credentials", "", ".*-1: (zones|instance types|.* quota|Kubernetes version|pinned versions|images)", []string{"does not accept"}},
 		"credentials without end": {func(w *world) { w.t.Setenv("AWS_SESSION_TOKEN", "x") }, "", "AWS credentials", "", []string{"is not known"}},
 		"credentials end soon": {func(w *world) {
 			w.credentials(time.Now().Add(30 * time.Minute))
 		}, "", "AWS credentials", "", []string{"only until"}},
 		"credentials last":    {func(w *world) { w.credentials(time.Now().Add(8 * time.Hour)) }, "", "", "", []string{"user/me in account " + account1 + ", until "}},
-		"no credentials":      {func(w *world) { w.t.Setenv("AWS_ACCESS_KEY_ID", "") }, "AWS credentials", "", ".*-1: (zones|instance types|.* quota|Kubernetes version|images)", []string{"no credentials found", "aws sso login"}},
+		"no credentials":      {func(w *world) { w.t.Setenv("AWS_ACCESS_KEY_ID", "") }, "AWS credentials", "", ".*-1: (zones|instance types|.* quota|Kubernetes version|pinned versions|images)", []string{"no credentials found", "aws sso login"}},
 		"not allowed":         {refuse("ec2", "DescribeAddresses", "UnauthorizedOperation"), ".*-1: elastic IP quota", "", "", []string{"may not do it", "preflight --help"}},
 		"an existing cluster": {func(w *world) { w.secret("us-east-1", "kubeconfig", "yaml") }, "", "", "", []string{"stack us-east-1: an existing cluster", "us-east-1: zones: not needed", "eu-west-1: zones: eu-west-1a"}},
 	} {
@@ -452,8 +550,8 @@ func TestWhatIsWrongIsFoundAndAllOthersAreChecked(t *testing.T) {
 					t.Errorf("no check is marked %s, want %s", mark, want)
 				}
 			}
-			if len(lines) != 26 {
-				t.Errorf("%d checks were reported, want all 26", len(lines))
+			if len(lines) != 28 {
+				t.Errorf("%d checks were reported, want all 28", len(lines))
 			}
 			for _, want := range test.says {
 				if !strings.Contains(out, want) {

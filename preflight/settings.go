@@ -26,7 +26,10 @@ type settings struct {
 	zones     []string // with subnets
 	nodeZones []string
 	version   string // of Kubernetes
-	vpc, peer string // CIDRs
+	nodeImage string
+	release   string            // of the nodes' image
+	versions  map[string]string // of add-ons, by their keys
+	vpc, peer string            // CIDRs
 	images    map[string]string
 }
 
@@ -44,10 +47,12 @@ func readSettings(stack string, config map[string]string) (*settings, error) {
 	}
 	s.aws = get("kubeconfig") == ""
 	s.spot = get("nodeCapacity") == "SPOT"
+	s.nodeImage, s.release = get("nodeImage"), get("nodeRelease")
 	s.version, s.vpc, s.peer = get("kubernetesVersion"), get("vpcCidr"), get("peerCidr")
 	object("nodeTypes", &s.types)
 	object("zones", &s.zones)
 	object("nodeZones", &s.nodeZones)
+	object("versions", &s.versions)
 	object("images", &s.images)
 	var err error
 	if s.nodes, err = strconv.Atoi(cmp.Or(get("nodes"), "0")); err != nil {

@@ -180,7 +180,7 @@ func (p *preflight) checkProgram(ctx context.Context, binary, stack string, conf
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		_, said, _ := strings.Cut(err.Error(), "exit status "+strconv.Itoa(exit.ExitCode())+": ")
-		return fail("correct it by `pulumi config set --stack "+stack+" KEY VALUE`; Pulumi.yaml has all keys", "%s", said)
+		return fail("run the make that it names, or correct it by `pulumi config set --stack "+stack+" KEY VALUE`; Pulumi.yaml has all keys", "%s", said)
 	}
 	if err != nil {
 		return fail("", "%v", err)
