@@ -39,7 +39,7 @@ const (
 	moveThem = "run make versions ARGS=--update, or set them by `pulumi config set --path`"
 )
 
-const nodesWarning = "a new nodeRelease replaces all nodes of a running stack at its next `pulumi up`, with their brokers' data"
+const nodesWarning = "a new nodeRelease replaces all nodes of a running stack at its next update, with their brokers' data"
 
 func versionsCommand(p *preflight) *cobra.Command {
 	var update, show bool
@@ -53,9 +53,11 @@ and nodeImage, and writes it into the stack's configuration:
   versions.vpcCni, kubeProxy, coreDns, podIdentityAgent
                               the default version of each EKS add-on
 
-What is pinned is kept, and what is newer is only shown: ` + nodesWarning + `, and a new version
-of an add-on restarts its pods. With --update what AWS recommends is written where it is newer than
-what is pinned, or where what is pinned does not fit the stack's kubernetesVersion; nothing goes back.
+What is pinned is kept, and what is newer is only shown:
+` + nodesWarning + `;
+a new version of an add-on restarts its pods. With --update what AWS recommends is written where it
+is newer than what is pinned, or where what is pinned does not fit the stack's kubernetesVersion;
+otherwise nothing goes back.
 
 All stacks are asked before the first is written, and each is written in one command, in full or
 not at all. An existing cluster (kubeconfig is set) has its own versions: it is left alone.
@@ -171,7 +173,7 @@ func (v pin) says(s state, kubernetes string) string {
 	case s == moved:
 		return fmt.Sprintf("set to %s, was %s", v.best, v.pinned)
 	case s == misfit:
-		return fmt.Sprintf("kept %s, which is not for Kubernetes %s: AWS recommends %s", v.pinned, kubernetes, v.best)
+		return fmt.Sprintf("kept %s, which AWS does not have for Kubernetes %s: it recommends %s", v.pinned, kubernetes, v.best)
 	case s == older:
 		return fmt.Sprintf("kept %s; newer: %s", v.pinned, v.best)
 	case v.pinned != v.best:
@@ -228,7 +230,7 @@ func (p *preflight) write(ctx context.Context, r *region, pins []pin, update, sh
 		p.note(show, "  take care: %s", nodesWarning)
 	}
 	if len(misfits) > 0 {
-		return fmt.Errorf("not for Kubernetes %s, and kept: %s: use --update (make versions ARGS=--update), or set kubernetesVersion back", r.version, strings.Join(misfits, ", "))
+		return fmt.Errorf("AWS does not have for Kubernetes %s what is pinned and was kept, %s: use --update (make versions ARGS=--update), or set kubernetesVersion back if it was changed", r.version, strings.Join(misfits, ", "))
 	}
 	return nil
 }

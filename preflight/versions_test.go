@@ -90,10 +90,10 @@ func TestVersionsArePinnedAndMoveOnlyWhenAsked(t *testing.T) {
 
 	// AWS goes on, and one stack is ahead of it by its user's wish.
 	w.releases["1.35/x86_64"], w.releases["1.35/arm64"] = "1.35.2-202603", "1.35.2-202603"
-	w.addOns["1.35/coredns"] = []string{"v1.13.10-eksbuild.1*", "v1.13.1-eksbuild.1"} // 10 is newer than 1, and than 9
-	w.configure("us-east-1", project+":versions", `{"vpcCni":"v1.20.9-eksbuild.2","kubeProxy":"v1.35.0-eksbuild.2","coreDns":"v1.13.1-eksbuild.1"}`)
+	w.addOns["1.35/coredns"] = []string{"v1.13.10-eksbuild.1*", "v1.13.9-eksbuild.1", "v1.13.1-eksbuild.1"} // 10 is newer than 9
+	w.configure("us-east-1", project+":versions", `{"vpcCni":"v1.20.9-eksbuild.2","kubeProxy":"v1.35.0-eksbuild.2","coreDns":"v1.13.9-eksbuild.1"}`)
 	contains(t, run(setAll("us-east-1", "versions.podIdentityAgent=v1.3.10-eksbuild.1")),
-		"nodeRelease: kept 1.35.0-20260110; newer: 1.35.2-20260310\n", "versions.coreDns: kept v1.13.1-eksbuild.1; newer: v1.13.10-eksbuild.1\n",
+		"nodeRelease: kept 1.35.0-20260110; newer: 1.35.2-20260310\n", "versions.coreDns: kept v1.13.9-eksbuild.1; newer: v1.13.10-eksbuild.1\n",
 		"vpcCni: kept v1.20.9-eksbuild.2, which is newer than what AWS recommends, v1.20.4-eksbuild.2", "versions.podIdentityAgent: set to v1.3.10-eksbuild.1\n",
 		"moves only with --update (make versions ARGS=--update): a new nodeRelease replaces all nodes of a running stack")
 	contains(t, run(setAll("us-east-1", "nodeRelease=1.35.2-20260310", "versions.coreDns=v1.13.10-eksbuild.1"), "--stacks", "us-east-1", "--update"),
@@ -108,10 +108,10 @@ func TestVersionsOfAnotherKubernetesAreKeptAndItFails(t *testing.T) {
 	w.configure("us-east-1", project+":nodeRelease", "1.36.0-20260501")
 	w.configure("us-east-1", project+":versions", `{"vpcCni":"v1.20.4-eksbuild.2","kubeProxy":"v1.36.0-eksbuild.1","coreDns":"v1.13.1-eksbuild.1"}`)
 	out, err := w.preflight("versions", "--stacks", "us-east-1")
-	if err == nil || !strings.Contains(err.Error(), "not for Kubernetes 1.35, and kept: nodeRelease 1.36.0-20260501, versions.kubeProxy v1.36.0-eksbuild.1: use --update") {
+	if err == nil || !strings.Contains(err.Error(), "AWS does not have for Kubernetes 1.35 what is pinned and was kept, nodeRelease 1.36.0-20260501, versions.kubeProxy v1.36.0-eksbuild.1: use --update") {
 		t.Errorf("error %v", err)
 	}
-	contains(t, out, "kept 1.36.0-20260501, which is not for Kubernetes 1.35: AWS recommends 1.35.0-20260110")
+	contains(t, out, "kept 1.36.0-20260501, which AWS does not have for Kubernetes 1.35: it recommends 1.35.0-20260110")
 	if got := w.written(); got != setAll("us-east-1", "versions.podIdentityAgent=v1.3.10-eksbuild.1") {
 		t.Error(got)
 	}

@@ -18,6 +18,9 @@ func (r *region) help(liveMap *livemap.Map) {
 			if c == "" {
 				return ""
 			}
+			if r.cluster.Context != "" { // two clusters, and kubectl has one current context
+				c = strings.ReplaceAll(c, "kubectl ", "kubectl --context "+r.cluster.Context+" ")
+			}
 			return fmt.Sprintf("%-22s %s", what, c)
 		}).(pulumi.StringOutput))
 	}

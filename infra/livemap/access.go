@@ -59,9 +59,14 @@ func (m *Map) viewer(ctx *pulumi.Context, args *Args, t tool) error {
 	return nil
 }
 
+// global is the metadata of an object that is in no namespace: one cluster may have two maps.
+func (m *Map) global(app kube.App, name string) *metav1.ObjectMetaArgs {
+	return &metav1.ObjectMetaArgs{Name: pulumi.Sprintf("%s-%s", name, m.namespace), Labels: app.Labels()}
+}
+
 func (m *Map) clusterRole(ctx *pulumi.Context, app kube.App, name string, rules ...rbacv1.PolicyRuleInput) (pulumi.StringInput, error) {
 	role, err := rbacv1.NewClusterRole(ctx, name, &rbacv1.ClusterRoleArgs{
-		Metadata: &metav1.ObjectMetaArgs{Name: pulumi.String(name), Labels: app.Labels()},
+		Metadata: m.global(app, name),
 		Rules:    rbacv1.PolicyRuleArray(rules),
 	}, pulumi.Parent(m))
 	if err != nil {
@@ -72,7 +77,7 @@ func (m *Map) clusterRole(ctx *pulumi.Context, app kube.App, name string, rules 
 
 func (m *Map) bind(ctx *pulumi.Context, app kube.App, name string, role pulumi.StringInput, account *corev1.ServiceAccount) error {
 	_, err := rbacv1.NewClusterRoleBinding(ctx, name, &rbacv1.ClusterRoleBindingArgs{
-		Metadata: &metav1.ObjectMetaArgs{Name: pulumi.String(name), Labels: app.Labels()},
+		Metadata: m.global(app, name),
 		RoleRef:  &rbacv1.RoleRefArgs{ApiGroup: pulumi.String("rbac.authorization.k8s.io"), Kind: pulumi.String("ClusterRole"), Name: role},
 		Subjects: rbacv1.SubjectArray{&rbacv1.SubjectArgs{
 			Kind: pulumi.String("ServiceAccount"), Name: account.Metadata.Name().Elem(), Namespace: m.namespace,
@@ -142,7 +147,7 @@ func (m *Map) scopeNodes(ctx *pulumi.Context, args *Args) error {
 	agent := kube.App{Name: "weavescope-agent", Component: "live-map"}
 	const run = "/run/containerd"
 	_, err := appsv1.NewDaemonSet(ctx, agent.Name, &appsv1.DaemonSetArgs{
-		Metadata: agent.Meta(m.namespace, agent.Name),
+		Metadata: kube.Annotated(agent.Meta(m.namespace, agent.Name), kube.TimeoutSeconds, await),
 		Spec: &appsv1.DaemonSetSpecArgs{
 			Selector: agent.LabelSelector(),
 			Template: &corev1.PodTemplateSpecArgs{
@@ -206,7 +211,7 @@ func (m *Map) scopeCluster(ctx *pulumi.Context, args *Args) error {
 		return err
 	}
 	if _, err := appsv1.NewDeployment(ctx, agent.Name, &appsv1.DeploymentArgs{
-		Metadata: agent.Meta(m.namespace, agent.Name),
+		Metadata: kube.Annotated(agent.Meta(m.namespace, agent.Name), kube.TimeoutSeconds, await),
 		Spec: &appsv1.DeploymentSpecArgs{
 			Replicas: pulumi.Int(1),
 			Selector: agent.LabelSelector(),

@@ -189,7 +189,7 @@ func (m *Map) server(ctx *pulumi.Context, args *Args, t tool) error {
 		arguments = append(arguments, pulumi.Sprintf("--namespace=%s", m.namespace))
 	}
 	if _, err := appsv1.NewDeployment(ctx, args.Kind, &appsv1.DeploymentArgs{
-		Metadata: kube.Annotated(app.Meta(m.namespace, args.Kind), kube.TimeoutSeconds, "600"),
+		Metadata: kube.Annotated(app.Meta(m.namespace, args.Kind), kube.TimeoutSeconds, await),
 		Spec: &appsv1.DeploymentSpecArgs{
 			Replicas: pulumi.Int(1),
 			Selector: app.LabelSelector(),

@@ -57,9 +57,11 @@ func NewVerification(ctx *pulumi.Context, name string, args *VerificationArgs, o
 	}
 	v.VerdictCommand = in(fmt.Sprintf("verdict --url http://127.0.0.1:%d/verdict", metrics.AuditorPort))
 	v.FinalVerdictCommand = in("verdict --json --file " + reportPath + "/verdict.json")
-	v.ReportCommand = pulumi.Sprintf("kubectl --namespace %s port-forward deployment/%s %d", args.Namespace, auditorApp().Name, metrics.AuditorPort)
-	v.DrainCommand = pulumi.Sprintf("kubectl --namespace %s port-forward deployment/%s %[3]d & curl -X POST http://127.0.0.1:%[3]d/drain",
-		args.Namespace, auditorApp().Name, metrics.AuditorPort)
+	forward := func(then string) pulumi.StringOutput {
+		return pulumi.Sprintf("kubectl --namespace %s port-forward deployment/%s %d %s", args.Namespace, auditorApp().Name, metrics.AuditorPort, then)
+	}
+	v.ReportCommand = forward(fmt.Sprintf("  # http://127.0.0.1:%d/report", metrics.AuditorPort))
+	v.DrainCommand = forward(fmt.Sprintf("& sleep 3; curl -X POST http://127.0.0.1:%d/drain; kill %%%%", metrics.AuditorPort))
 	outputs := pulumi.Map{
 		"verdictCommand": v.VerdictCommand, "reportCommand": v.ReportCommand,
 		"drainCommand": v.DrainCommand, "finalVerdictCommand": v.FinalVerdictCommand,
