@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agext/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -83,28 +84,6 @@ func unknownVariable(name string, known []string) error {
 	if serviceLink.MatchString(name) {
 		return fmt.Errorf("environment variable %s is no flag of any command; Kubernetes sets it for a Service of that name: set enableServiceLinks: false in the pod, or rename the Service", name)
 	}
-	nearest := slices.MinFunc(known, func(a, b string) int { return distance(name, a) - distance(name, b) })
+	nearest := slices.MinFunc(known, func(a, b string) int { return levenshtein.Distance(name, a, nil) - levenshtein.Distance(name, b, nil) })
 	return fmt.Errorf("environment variable %s is no flag of any command (the nearest is %s): correct or unset it", name, nearest)
-}
-
-// distance is the number of letters to insert, delete or replace to make a
-// into b (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

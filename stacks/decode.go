@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/agext/levenshtein"
 )
 
 // decode reads a stack's configuration, name -> text as Pulumi hands it over, into the fields of the
@@ -125,7 +127,7 @@ func shape(t reflect.Type) string {
 func unknown(name string, known []string) error {
 	best, distance := "", len(name)/2+1
 	for _, k := range known {
-		if d := edits(strings.ToLower(name), strings.ToLower(k)); d < distance {
+		if d := levenshtein.Distance(strings.ToLower(name), strings.ToLower(k), nil); d < distance {
 			best, distance = k, d
 		}
 	}
@@ -133,25 +135,4 @@ func unknown(name string, known []string) error {
 		return fmt.Errorf("%s: there is no such key: did you mean %s? Remove it by pulumi config rm %s", name, best, name)
 	}
 	return fmt.Errorf("%s: there is no such key; Pulumi.yaml lists them all. Remove it by pulumi config rm %s", name, name)
-}
-
-// edits is the Levenshtein distance.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		previous := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := previous
-			if a[i] != b[j] {
-				cost++
-			}
-			previous = row[j+1]
-			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

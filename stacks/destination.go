@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -37,22 +38,23 @@ func newDestination(ctx *pulumi.Context, stack *Stack) error {
 	if err != nil {
 		return err
 	}
-	if err := r.newKafka(kafka.Peers{Namespaces: r.peerNamespaces()}, kafka.Peers{}); err != nil {
+	// uReplicator and Brooklin look into the destination's ZooKeeper.
+	if err := r.newKafka(kafka.Peers{Namespaces: r.peerNamespaces()}, kafka.Peers{Namespaces: []string{r.Namespace}}); err != nil {
 		return err
 	}
 	t, err := r.newTopics(true, r.Destination.PartitionGrowth != scenario.GrowthNone)
 	if err != nil {
 		return err
 	}
-	copier, err := r.newReplicator(peer, append(joined, t))
+	copier, err := r.newReplicator(peer, slices.Concat(joined, []pulumi.Resource{t.Applied, t.SelfTest}))
 	if err != nil {
 		return err
 	}
-	verification, err := r.newVerification(peer, append(joined, r.kafka.SelfTest))
+	verification, err := r.newVerification(peer, slices.Concat(joined, []pulumi.Resource{r.kafka.SelfTest}))
 	if err != nil {
 		return err
 	}
-	if err := r.newChaos(r.workers(), copier, verification); err != nil {
+	if err := r.newChaos(r.workers(), slices.Concat(copier.Ready(), verification.Ready())...); err != nil {
 		return err
 	}
 	grafana, err := r.grafana(peer)
@@ -131,7 +133,7 @@ func (r *region) join(p *peer) ([]pulumi.Resource, error) {
 			},
 		},
 		PeerRegion: fmt.Sprint(region), Profile: profile, Tags: r.tags,
-	}, pulumi.DependsOn([]pulumi.Resource{r.cluster}))
+	}, pulumi.DependsOn([]pulumi.Resource{r.cluster.Provider}))
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +146,7 @@ func (r *region) join(p *peer) ([]pulumi.Resource, error) {
 	if err := r.publish(p.outputs.string(outZoneID), zone); err != nil {
 		return nil, err
 	}
-	return []pulumi.Resource{joined, zone}, nil
+	return append(joined.Ready(), zone), nil
 }
 
 // sourceAccess is how pods here reach the source: the same credentials open both clusters.
@@ -175,7 +177,6 @@ func (r *region) newReplicator(p *peer, after []pulumi.Resource) (*replicator.Re
 	for _, topic := range d.Topics {
 		args.Topics = append(args.Topics, replicator.Topic{Name: topic, Partitions: r.Source.Partitions})
 	}
-	args.Topics = append(args.Topics, args.SelfTest)
 	return replicator.NewReplicator(r.ctx, "replicator", args, r.inCluster(), pulumi.DependsOn(after))
 }
 

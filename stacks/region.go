@@ -147,7 +147,7 @@ func (r *region) provision() (err error) {
 			return err
 		}
 		args.EKS = r.eks()
-		opts = append(opts, pulumi.DependsOn([]pulumi.Resource{r.network}))
+		opts = append(opts, pulumi.DependsOn(r.network.Ready()))
 	} else {
 		args.Existing = &cluster.Existing{Kubeconfig: r.secret("kubeconfig")}
 	}
@@ -204,7 +204,7 @@ func (r *region) ns() pulumi.StringOutput { return r.namespace.Metadata.Name().E
 // names of this side's names, if it has any, must work before Kafka's own self-test uses them.
 func (r *region) named() (after []pulumi.Resource) {
 	if r.names != nil {
-		after = append(after, r.names)
+		after = append(after, r.names.Ready()...)
 	}
 	return after
 }
@@ -261,7 +261,9 @@ func (r *region) newChaos(workers chaos.Pods, after ...pulumi.Resource) (err err
 	args := &chaos.FaultArgs{
 		Kind: f.Kind, Run: f.Run, Victims: f.Victims, Percent: f.Percent,
 		Latency: time.Duration(f.Latency), Jitter: time.Duration(f.Jitter), Duration: time.Duration(f.Duration),
-		Brokers: brokers, Workers: workers, Region: []chaos.Pods{brokers},
+		Brokers: brokers, Workers: workers,
+		// What the other region reaches: uReplicator reads the source's ZooKeeper.
+		Region: []chaos.Pods{brokers, {App: kafka.ZookeeperApp(), Namespace: r.Namespace}},
 	}
 	if workers.Size > 0 {
 		args.Region = append(args.Region, workers)

@@ -45,7 +45,7 @@ func newSource(ctx *pulumi.Context, stack *Stack) error {
 	if err != nil {
 		return err
 	}
-	if err := r.newChaos(chaos.Pods{}, producers); err != nil {
+	if err := r.newChaos(chaos.Pods{}, producers.Ready()...); err != nil {
 		return err
 	}
 	if err := r.newMonitoring(nil); err != nil {
@@ -54,13 +54,14 @@ func newSource(ctx *pulumi.Context, stack *Stack) error {
 	return r.finish()
 }
 
-// across are the pods of the other region: they come from its network, or, with existing clusters,
-// from a namespace of the same one.
+// across are the pods of the other region: they come from its network, or, with both sides in one
+// existing cluster, from the other side's namespace.
 func (r *region) across() kafka.Peers {
+	peers := kafka.Peers{Namespaces: r.peerNamespaces()}
 	if r.PeerCidr != "" {
-		return kafka.Peers{CIDRs: []string{r.PeerCidr}}
+		peers.CIDRs = []string{r.PeerCidr}
 	}
-	return kafka.Peers{Namespaces: r.peerNamespaces()}
+	return peers
 }
 
 // peerNamespaces are where the other side may live in the same cluster.

@@ -10,6 +10,7 @@ import (
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	networkingv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/networking/v1"
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -46,12 +47,17 @@ type ExternalDNSArgs struct {
 type ExternalDNS struct {
 	pulumi.ResourceState
 
-	name string
-	args *ExternalDNSArgs
-	role *iam.Role
-	pods *awseks.PodIdentityAssociation
-	rbac *rbacv1.ClusterRoleBinding
+	name   string
+	args   *ExternalDNSArgs
+	role   *iam.Role
+	policy *iam.RolePolicy
+	pods   *awseks.PodIdentityAssociation
+	rbac   *rbacv1.ClusterRoleBinding
+	ready  []pulumi.Resource
 }
+
+// Ready returns what to depend on for names that are kept.
+func (e *ExternalDNS) Ready() []pulumi.Resource { return e.ready }
 
 // Hostname is the annotation by which a headless Service gets a name in the zone.
 const Hostname = "external-dns.alpha.kubernetes.io/hostname"
@@ -75,6 +81,7 @@ func NewExternalDNS(ctx *pulumi.Context, name string, args *ExternalDNSArgs, opt
 		e.newRole,
 		e.newPodIdentity,
 		e.newPermissions,
+		e.newNetworkPolicy,
 		e.newDeployment,
 	} {
 		if err := part(ctx); err != nil {
@@ -116,7 +123,7 @@ func (e *ExternalDNS) newRole(ctx *pulumi.Context) (err error) {
 		return err
 	}
 	policy := e.args.ZoneID.ToStringOutput().ApplyT(zonePolicy).(pulumi.StringOutput)
-	_, err = iam.NewRolePolicy(ctx, e.name, &iam.RolePolicyArgs{Role: e.role.Name, Policy: policy}, e.child())
+	e.policy, err = iam.NewRolePolicy(ctx, e.name, &iam.RolePolicyArgs{Role: e.role.Name, Policy: policy}, e.child())
 	return err
 }
 
@@ -183,13 +190,24 @@ func (e *ExternalDNS) newPermissions(ctx *pulumi.Context) error {
 	return err
 }
 
-// newDeployment waits for the association: a pod that starts before it gets no credentials.
+// newNetworkPolicy lets nobody reach it but Prometheus, in whatever namespace that is.
+func (e *ExternalDNS) newNetworkPolicy(ctx *pulumi.Context) error {
+	prometheus := kube.Peers{&networkingv1.NetworkPolicyPeerArgs{
+		NamespaceSelector: &metav1.LabelSelectorArgs{},
+		PodSelector:       &metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{"app.kubernetes.io/name": pulumi.String("prometheus")}},
+	}}
+	_, err := app.NewIngressPolicy(ctx, e.name, e.args.Namespace, externalDNS, []kube.Ingress{{Ports: []int{metricsPort}, From: prometheus}}, e.child())
+	return err
+}
+
+// newDeployment waits for the association: a pod that starts before it gets no credentials. It comes
+// after the role's policy too, so that a destroy leaves it the right to take its records away.
 func (e *ExternalDNS) newDeployment(ctx *pulumi.Context) error {
 	probe := &corev1.ProbeArgs{
 		HttpGet:       &corev1.HTTPGetActionArgs{Path: pulumi.String("/healthz"), Port: pulumi.Int(metricsPort)},
 		PeriodSeconds: pulumi.Int(10),
 	}
-	_, err := appsv1.NewDeployment(ctx, e.name, &appsv1.DeploymentArgs{
+	pods, err := appsv1.NewDeployment(ctx, e.name, &appsv1.DeploymentArgs{
 		Metadata: kube.Annotated(app.Meta(e.args.Namespace, externalDNS), kube.TimeoutSeconds, "300"),
 		Spec: &appsv1.DeploymentSpecArgs{
 			Replicas: pulumi.Int(1),
@@ -215,7 +233,8 @@ func (e *ExternalDNS) newDeployment(ctx *pulumi.Context) error {
 				},
 			},
 		},
-	}, e.child(), pulumi.DependsOn([]pulumi.Resource{e.pods, e.rbac}))
+	}, e.child(), pulumi.DependsOn([]pulumi.Resource{e.pods, e.policy, e.rbac}))
+	e.ready = append(e.ready, pods)
 	return err
 }
 

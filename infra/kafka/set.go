@@ -41,7 +41,7 @@ type set struct {
 	ports    map[string]int
 	ready    *corev1.ProbeArgs
 	grace    int // seconds from the request to stop to the kill
-	ingress  []ingress
+	ingress  []kube.Ingress
 
 	restart  int
 	minReady int // seconds
@@ -61,7 +61,7 @@ func (k *Kafka) quorum(ctx *pulumi.Context) error {
 			format:  clusterID(ctx, k.name),
 			ports:   map[string]int{"controller": ControllerPort},
 			ready:   listens(ControllerPort),
-			ingress: []ingress{{[]int{ControllerPort}, ours(BrokerApp(), ControllerApp())}},
+			ingress: []kube.Ingress{{Ports: []int{ControllerPort}, From: kube.FromApps(BrokerApp(), ControllerApp())}},
 		})
 	}
 	return k.register(ctx, &set{
@@ -76,9 +76,9 @@ func (k *Kafka) quorum(ctx *pulumi.Context) error {
 				fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d && echo srvr >&3 && [[ $(cat <&3) == *Mode:* ]]", ZookeeperPort)})},
 			PeriodSeconds: pulumi.Int(10), TimeoutSeconds: pulumi.Int(5), FailureThreshold: pulumi.Int(3),
 		},
-		ingress: []ingress{
-			{[]int{ZookeeperPort}, append(ours(BrokerApp(), ZookeeperApp()), args.ZookeeperClients.from()...)},
-			{[]int{zookeeperPeerPort, zookeeperElectionPort}, ours(ZookeeperApp())},
+		ingress: []kube.Ingress{
+			{Ports: []int{ZookeeperPort}, From: append(kube.FromApps(BrokerApp(), ZookeeperApp()), args.ZookeeperClients.from()...)},
+			{Ports: []int{zookeeperPeerPort, zookeeperElectionPort}, From: kube.FromApps(ZookeeperApp())},
 		},
 	})
 }
@@ -93,7 +93,7 @@ func (k *Kafka) brokers(ctx *pulumi.Context) error {
 		command: []string{"/opt/kafka/bin/kafka-server-start.sh", configPath + "/server.properties"},
 		ports:   map[string]int{"kafka": BrokerPort},
 		ready:   listens(BrokerPort),
-		ingress: []ingress{{[]int{BrokerPort}, append(ownNamespace(), args.Clients.from()...)}},
+		ingress: []kube.Ingress{{Ports: []int{BrokerPort}, From: append(kube.FromOurs(), args.Clients.from()...)}},
 		restart: args.Restart, minReady: int(args.MinReady.Seconds()),
 	}
 	if args.Mode == scenario.KRaft {
@@ -115,7 +115,7 @@ func listens(port int) *corev1.ProbeArgs {
 // register makes the set's objects. Pods come last, into what they need.
 func (k *Kafka) register(ctx *pulumi.Context, s *set) error {
 	s.files["log4j.properties"], s.files["jmx.yml"] = log4jProperties, jmxRules
-	s.ingress = append(s.ingress, ingress{[]int{MetricsPort}, namespaces(k.args.MonitoringNamespace)})
+	s.ingress = append(s.ingress, kube.Ingress{Ports: []int{MetricsPort}, From: kube.FromNamespace(k.args.MonitoringNamespace)})
 	name := k.resourceName(s.app)
 	parent := pulumi.Parent(k)
 	wrap := func(what string, err error) error { return fmt.Errorf("%s %s: %w", what, s.app.Name, err) }
@@ -130,7 +130,7 @@ func (k *Kafka) register(ctx *pulumi.Context, s *set) error {
 	if err != nil {
 		return wrap("config map", err)
 	}
-	policy, err := k.networkPolicy(ctx, name, s, parent)
+	policy, err := s.app.NewIngressPolicy(ctx, name, k.args.Namespace, s.app.Name, s.ingress, parent)
 	if err != nil {
 		return wrap("network policy", err)
 	}
@@ -223,13 +223,13 @@ func (k *Kafka) template(s *set) *corev1.PodTemplateSpecArgs {
 		Name:      pulumi.String("config"),
 		ConfigMap: &corev1.ConfigMapVolumeSourceArgs{Name: pulumi.String(s.app.Name)},
 	}}
-	mounts := corev1.VolumeMountArray{tempMount, dataMount, readOnly("config", configPath)}
+	mounts := corev1.VolumeMountArray{tempMount, dataMount, kube.ReadOnly("config", configPath)}
 	if k.servers != nil && s.app != ZookeeperApp() {
 		volumes = append(volumes, &corev1.VolumeArgs{
 			Name:   pulumi.String("secret"),
 			Secret: &corev1.SecretVolumeSourceArgs{SecretName: pulumi.String(serverSecret)},
 		})
-		mounts = append(mounts, readOnly("secret", secretPath))
+		mounts = append(mounts, kube.ReadOnly("secret", secretPath))
 	}
 	resources := kube.Resources{CPU: s.size.CPU, Memory: s.size.Memory}
 
@@ -276,29 +276,20 @@ func (k *Kafka) template(s *set) *corev1.PodTemplateSpecArgs {
 				ReadinessProbe:  s.ready,
 				Resources:       resources.Args(),
 				SecurityContext: kube.ContainerSecurity(),
-				VolumeMounts:    append(mounts, readOnly("agent", agentPath)),
+				VolumeMounts:    append(mounts, kube.ReadOnly("agent", agentPath)),
 			}},
 		},
 	}
-}
-
-func readOnly(name, path string) *corev1.VolumeMountArgs {
-	return &corev1.VolumeMountArgs{Name: pulumi.String(name), MountPath: pulumi.String(path), ReadOnly: pulumi.Bool(true)}
 }
 
 // podEnv tells a pod what sets it apart. The zone is a label of pods since Kubernetes 1.35, which
 // copies it from the node; before, and on nodes without one, it is empty.
 // https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#pod-topology-labels
 func podEnv() corev1.EnvVarArray {
-	field := func(name, path string) *corev1.EnvVarArgs {
-		return &corev1.EnvVarArgs{Name: pulumi.String(name), ValueFrom: &corev1.EnvVarSourceArgs{
-			FieldRef: &corev1.ObjectFieldSelectorArgs{FieldPath: pulumi.String(path)},
-		}}
-	}
 	return corev1.EnvVarArray{
-		field("POD_INDEX", "metadata.labels['apps.kubernetes.io/pod-index']"),
-		field("POD_IP", "status.podIP"),
-		field("ZONE", "metadata.labels['topology.kubernetes.io/zone']"),
+		kube.FromField("POD_INDEX", kube.PodIndex),
+		kube.FromField("POD_IP", "status.podIP"),
+		kube.FromField("ZONE", "metadata.labels['topology.kubernetes.io/zone']"),
 	}
 }
 

@@ -51,3 +51,19 @@ func Scratch(name, path, size string) (*corev1.VolumeArgs, *corev1.VolumeMountAr
 			MountPath: pulumi.String(path),
 		}
 }
+
+// ReadOnly mounts a volume that is not written to.
+func ReadOnly(name, path string) *corev1.VolumeMountArgs {
+	return &corev1.VolumeMountArgs{Name: pulumi.String(name), MountPath: pulumi.String(path), ReadOnly: pulumi.Bool(true)}
+}
+
+// PodIndex is the field with the index of a StatefulSet's pod, a label since Kubernetes 1.28.
+const PodIndex = "metadata.labels['apps.kubernetes.io/pod-index']"
+
+// FromField sets an environment variable to a field of the pod, such as metadata.name or PodIndex.
+func FromField(name, field string) *corev1.EnvVarArgs {
+	return &corev1.EnvVarArgs{
+		Name:      pulumi.String(name),
+		ValueFrom: &corev1.EnvVarSourceArgs{FieldRef: &corev1.ObjectFieldSelectorArgs{FieldPath: pulumi.String(field)}},
+	}
+}

@@ -12,6 +12,7 @@ import (
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	networkingv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/networking/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
@@ -152,6 +153,9 @@ func (m *Map) provision(ctx *pulumi.Context, args *Args, t tool) error {
 		return fmt.Errorf("namespace of the live map: %w", err)
 	}
 	m.namespace = namespace.Metadata.Name().Elem()
+	if err := m.policy(ctx, args, t); err != nil {
+		return err
+	}
 	if t.more != nil {
 		if err := t.more(m, ctx, args); err != nil {
 			return err
@@ -164,6 +168,33 @@ func (m *Map) provision(ctx *pulumi.Context, args *Args, t tool) error {
 		return err
 	}
 	return m.expose(ctx, args, t)
+}
+
+// await bounds how long an update waits for the map's pods, seconds.
+const await = "600"
+
+// policy lets nobody reach the map's pods: kubectl port-forward gets there through the pod itself. A load
+// balancer comes by any node, and lets in whom it is to; Weave Scope's agents report from the nodes' own
+// addresses, which no policy can name.
+func (m *Map) policy(ctx *pulumi.Context, args *Args, t tool) error {
+	ingress := networkingv1.NetworkPolicyIngressRuleArray{}
+	if len(args.Expose) > 0 || args.Kind == WeaveScope {
+		ingress = append(ingress, &networkingv1.NetworkPolicyIngressRuleArgs{
+			Ports: networkingv1.NetworkPolicyPortArray{&networkingv1.NetworkPolicyPortArgs{Port: pulumi.Int(t.port), Protocol: pulumi.String("TCP")}},
+		})
+	}
+	_, err := networkingv1.NewNetworkPolicy(ctx, args.Kind, &networkingv1.NetworkPolicyArgs{
+		Metadata: args.app().Meta(m.namespace, args.Kind),
+		Spec: &networkingv1.NetworkPolicySpecArgs{
+			PodSelector: &metav1.LabelSelectorArgs{}, // all of its namespace
+			PolicyTypes: pulumi.StringArray{pulumi.String("Ingress")},
+			Ingress:     ingress,
+		},
+	}, pulumi.Parent(m))
+	if err != nil {
+		return fmt.Errorf("network policy of the live map: %w", err)
+	}
+	return nil
 }
 
 // server is the web server. Its service account has no rights of its own: whoever logs in is seen by

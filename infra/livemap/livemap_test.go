@@ -154,8 +154,12 @@ func TestExposedForNamedNetworksOnly(t *testing.T) {
 	a := args(livemap.KubernetesDashboard)
 	s := stack(t, a)
 	s.Up()
+	const policy = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+	if got := s.Resource(policy, "kubernetes-dashboard").Get("spec.ingress"); !reflect.DeepEqual(got, []any{}) {
+		t.Errorf("without a load balancer, the pods are reached by %v", got)
+	}
 	a.Expose = []string{"203.0.113.7/32"}
-	if got, want := s.Up().Changes(), []string{"create " + service + " kubernetes-dashboard-public"}; !slices.Equal(got, want) {
+	if got, want := s.Up().Changes(), []string{"create " + service + " kubernetes-dashboard-public", "update " + policy + " kubernetes-dashboard"}; !slices.Equal(got, want) {
 		t.Fatalf("did %q, want %q", got, want)
 	}
 	public := s.Resource(service, "kubernetes-dashboard-public")
@@ -166,7 +170,7 @@ func TestExposedForNamedNetworksOnly(t *testing.T) {
 		t.Errorf("port %v of a server that speaks TLS", got)
 	}
 	a.Expose = nil
-	if got, want := s.Up().Changes(), []string{"delete " + service + " kubernetes-dashboard-public"}; !slices.Equal(got, want) {
+	if got, want := s.Up().Changes(), []string{"delete " + service + " kubernetes-dashboard-public", "update " + policy + " kubernetes-dashboard"}; !slices.Equal(got, want) {
 		t.Errorf("did %q, want %q", got, want)
 	}
 }

@@ -41,8 +41,8 @@ type Args struct {
 // private route table, to which a peering adds its route.
 //
 // Routes are resources of their own, never part of their table: a table with routes in it would
-// remove those that another stack adds. A cluster must be made with pulumi.DependsOn on the whole
-// Network: otherwise a destroy could take its way out (the NAT gateway's route) before its releases
+// remove those that another stack adds. A cluster must be made with pulumi.DependsOn(network.Ready()):
+// otherwise a destroy could take its way out (the NAT gateway's route) before its releases
 // and nodes are gone. Load balancers that Kubernetes made on the way live in the public subnets; they
 // go with their Services, which are gone when the cluster is.
 type Network struct {
@@ -66,7 +66,13 @@ type Network struct {
 	publicPaths               []pulumi.Resource // what the NAT gateway's own way out needs
 	internet                  *ec2.InternetGateway
 	nat                       *ec2.NatGateway
+	ready                     []pulumi.Resource
 }
+
+// Ready returns what to depend on for a network in which nodes can live. It is no component: the Go SDK
+// takes a component for what it holds when it is asked, and children join it some moments after they
+// were registered, so that whoever depends on all of a component may miss some of it.
+func (n *Network) Ready() []pulumi.Resource { return slices.Concat(n.publicPaths, n.ready) }
 
 // NewNetwork registers the VPC and all in it. It reports every mistake in args at once, before
 // anything is registered.
@@ -135,10 +141,11 @@ func (n *Network) newDHCPOptions(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = ec2.NewVpcDhcpOptionsAssociation(ctx, n.name, &ec2.VpcDhcpOptionsAssociationArgs{
+	association, err := ec2.NewVpcDhcpOptionsAssociation(ctx, n.name, &ec2.VpcDhcpOptionsAssociationArgs{
 		VpcId:         n.vpc.ID(),
 		DhcpOptionsId: options.ID(),
 	}, n.child())
+	n.ready = append(n.ready, association)
 	return err
 }
 
@@ -206,7 +213,7 @@ func (n *Network) newPrivateSubnets(ctx *pulumi.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = ec2.NewRoute(ctx, n.name+"-private-nat", &ec2.RouteArgs{
+	route, err := ec2.NewRoute(ctx, n.name+"-private-nat", &ec2.RouteArgs{
 		RouteTableId:         n.privateTable.ID(),
 		DestinationCidrBlock: pulumi.String("0.0.0.0/0"),
 		NatGatewayId:         n.nat.ID(),
@@ -214,12 +221,13 @@ func (n *Network) newPrivateSubnets(ctx *pulumi.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	n.ready = append(n.ready, route)
 	for i, zone := range n.args.Zones {
-		subnet, _, err := n.newSubnet(ctx, "private", zone, n.plan.private[i].String(), "kubernetes.io/role/internal-elb", n.privateTable)
+		subnet, association, err := n.newSubnet(ctx, "private", zone, n.plan.private[i].String(), "kubernetes.io/role/internal-elb", n.privateTable)
 		if err != nil {
 			return err
 		}
-		n.private = append(n.private, subnet)
+		n.private, n.ready = append(n.private, subnet), append(n.ready, association)
 	}
 	return nil
 }
@@ -250,13 +258,14 @@ func (n *Network) newSubnet(ctx *pulumi.Context, kind, zone, cidr, role string, 
 // newS3Endpoint lets the private subnets reach S3 without the NAT gateway, for nothing: ECR keeps
 // image layers in S3, and 50 nodes pulling a few hundred megabytes each would pay by the gigabyte.
 func (n *Network) newS3Endpoint(ctx *pulumi.Context) error {
-	_, err := ec2.NewVpcEndpoint(ctx, n.name+"-s3", &ec2.VpcEndpointArgs{
+	endpoint, err := ec2.NewVpcEndpoint(ctx, n.name+"-s3", &ec2.VpcEndpointArgs{
 		VpcId:           n.vpc.ID(),
 		ServiceName:     pulumi.String("com.amazonaws." + n.args.Region + ".s3"),
 		VpcEndpointType: pulumi.String("Gateway"),
 		RouteTableIds:   pulumi.StringArray{n.privateTable.ID()},
 		Tags:            n.tags("-s3"),
 	}, n.child())
+	n.ready = append(n.ready, endpoint)
 	return err
 }
 

@@ -58,10 +58,14 @@ type Peering struct {
 	// ConnectionID is known once the connection has been accepted.
 	ConnectionID pulumi.IDOutput
 
-	name string
-	args *Args
-	peer *aws.Provider
+	name  string
+	args  *Args
+	peer  *aws.Provider
+	ready []pulumi.Resource
 }
+
+// Ready returns what to depend on for a way across: the routes and open ports of both sides.
+func (p *Peering) Ready() []pulumi.Resource { return p.ready }
 
 // NewPeering registers the connection and what both sides need for it. It reports every mistake in
 // args at once, before anything is registered.
@@ -167,7 +171,7 @@ func (p *Peering) newConnection(ctx *pulumi.Context) error {
 }
 
 func (p *Peering) newRoutes(ctx *pulumi.Context) error {
-	_, err := ec2.NewRoute(ctx, p.name+"-here", &ec2.RouteArgs{
+	here, err := ec2.NewRoute(ctx, p.name+"-here", &ec2.RouteArgs{
 		RouteTableId:           p.args.Here.RouteTableID,
 		DestinationCidrBlock:   pulumi.String(p.args.Peer.CIDR),
 		VpcPeeringConnectionId: p.ConnectionID,
@@ -175,11 +179,12 @@ func (p *Peering) newRoutes(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = ec2.NewRoute(ctx, p.name+"-peer", &ec2.RouteArgs{
+	there, err := ec2.NewRoute(ctx, p.name+"-peer", &ec2.RouteArgs{
 		RouteTableId:           p.args.Peer.RouteTableID,
 		DestinationCidrBlock:   pulumi.String(p.args.Here.CIDR),
 		VpcPeeringConnectionId: p.ConnectionID,
 	}, p.there(), p.here())
+	p.ready = append(p.ready, here, there)
 	return err
 }
 
@@ -188,7 +193,7 @@ func (p *Peering) newRoutes(ctx *pulumi.Context) error {
 func (p *Peering) newRules(ctx *pulumi.Context) error {
 	open := func(which string, side Side, from string, opts ...pulumi.ResourceOption) error {
 		for _, port := range side.Open {
-			_, err := vpc.NewSecurityGroupIngressRule(ctx, fmt.Sprintf("%s-%s-%s", p.name, which, port.Name), &vpc.SecurityGroupIngressRuleArgs{
+			rule, err := vpc.NewSecurityGroupIngressRule(ctx, fmt.Sprintf("%s-%s-%s", p.name, which, port.Name), &vpc.SecurityGroupIngressRuleArgs{
 				SecurityGroupId: side.SecurityGroupID,
 				Description:     pulumi.String(port.Name + " from the peered VPC"),
 				CidrIpv4:        pulumi.String(from),
@@ -200,6 +205,7 @@ func (p *Peering) newRules(ctx *pulumi.Context) error {
 			if err != nil {
 				return err
 			}
+			p.ready = append(p.ready, rule)
 		}
 		return nil
 	}

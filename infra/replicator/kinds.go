@@ -84,9 +84,9 @@ func (r *Replicator) zookeeper(ctx *pulumi.Context) error {
 			p[fmt.Sprintf("server.%d", i+1)] = fmt.Sprintf("%s:%d:%d", pod(app, i), zookeeperPeerPort, zookeeperElectionPort)
 		}
 	}
-	clients := ours(WorkerApp(a.Kind), app)
+	clients := kube.FromApps(WorkerApp(a.Kind), app)
 	if a.Kind == scenario.UReplicator {
-		clients = ours(WorkerApp(a.Kind), ControllerApp(), app)
+		clients = kube.FromApps(WorkerApp(a.Kind), ControllerApp(), app)
 	}
 	return r.pods(ctx, &set{
 		app: app, what: "zookeeper", replicas: a.ZookeeperSize, size: a.ZookeeperPod, image: a.Images.Kafka,
@@ -101,9 +101,9 @@ func (r *Replicator) zookeeper(ctx *pulumi.Context) error {
 				fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d && echo srvr >&3 && [[ $(cat <&3) == *Mode:* ]]", zookeeperPort)})},
 			PeriodSeconds: pulumi.Int(5), TimeoutSeconds: pulumi.Int(5), FailureThreshold: pulumi.Int(3),
 		},
-		ingress: []ingress{
-			{[]int{zookeeperPort}, clients},
-			{[]int{zookeeperPeerPort, zookeeperElectionPort}, ours(app)},
+		ingress: []kube.Ingress{
+			{Ports: []int{zookeeperPort}, From: clients},
+			{Ports: []int{zookeeperPeerPort, zookeeperElectionPort}, From: kube.FromApps(app)},
 		},
 		data: true, awaited: true,
 	})
@@ -137,7 +137,7 @@ func (r *Replicator) uReplicator(ctx *pulumi.Context) error {
 			HttpGet:       &corev1.HTTPGetActionArgs{Path: pulumi.String("/health"), Port: pulumi.Int(UReplicatorPort)},
 			PeriodSeconds: pulumi.Int(5), TimeoutSeconds: pulumi.Int(5), FailureThreshold: pulumi.Int(3),
 		},
-		ingress: []ingress{{[]int{UReplicatorPort}, ours(registerApp(a.Kind))}},
+		ingress: []kube.Ingress{{Ports: []int{UReplicatorPort}, From: kube.FromApps(registerApp(a.Kind))}},
 		data:    true,
 	})
 	if err != nil {
@@ -194,7 +194,7 @@ func (r *Replicator) brooklin(ctx *pulumi.Context) error {
 		classPath: a.classPath(),
 		ports:     map[string]int{"rest": BrooklinPort},
 		ready:     listens(BrooklinPort),
-		ingress:   []ingress{{[]int{BrooklinPort}, ours(registerApp(a.Kind))}},
+		ingress:   []kube.Ingress{{Ports: []int{BrooklinPort}, From: kube.FromApps(registerApp(a.Kind))}},
 	})
 }
 
@@ -243,7 +243,7 @@ func (r *Replicator) mirrorMaker2(ctx *pulumi.Context) error {
 		classPath: a.classPath(),
 		ports:     map[string]int{"nodes": mirrorMaker2Port},
 		ready:     listens(mirrorMaker2Port),
-		ingress:   []ingress{{[]int{mirrorMaker2Port}, ours(WorkerApp(a.Kind))}},
+		ingress:   []kube.Ingress{{Ports: []int{mirrorMaker2Port}, From: kube.FromApps(WorkerApp(a.Kind))}},
 		secrets:   map[string]string{"source": a.Source.Secret, "destination": a.Destination.Secret},
 	})
 }

@@ -11,7 +11,6 @@ import (
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
-	networkingv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/networking/v1"
 	policyv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/policy/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -60,7 +59,7 @@ type set struct {
 
 	ports   map[string]int
 	ready   *corev1.ProbeArgs // nil: ready when it runs
-	ingress []ingress
+	ingress []kube.Ingress
 	data    bool              // has a directory dataPath to write to
 	secrets map[string]string // by directory below secretPath; those with an empty name are left out
 	awaited bool              // the update waits for it, and never replaces its pods
@@ -90,7 +89,7 @@ func listens(port int) *corev1.ProbeArgs {
 // pods makes the set's objects. Pods come last, into what they need.
 func (r *Replicator) pods(ctx *pulumi.Context, s *set) error {
 	namespace, object := r.args.Namespace, s.objectName()
-	s.ingress = append(s.ingress, ingress{[]int{MetricsPort}, namespaceOf(r.args.MonitoringNamespace)})
+	s.ingress = append(s.ingress, kube.Ingress{Ports: []int{MetricsPort}, From: kube.FromNamespace(r.args.MonitoringNamespace)})
 	name, parent := r.name+"-"+s.what, pulumi.Parent(r)
 	wrap := func(what string, err error) error { return fmt.Errorf("%s %s: %w", what, object, err) }
 
@@ -99,7 +98,7 @@ func (r *Replicator) pods(ctx *pulumi.Context, s *set) error {
 	if err != nil {
 		return wrap("config map", err)
 	}
-	policy, err := r.networkPolicy(ctx, name, s, parent)
+	policy, err := s.app.NewIngressPolicy(ctx, name, r.args.Namespace, s.objectName(), s.ingress, parent)
 	if err != nil {
 		return wrap("network policy", err)
 	}
@@ -172,7 +171,7 @@ func (r *Replicator) template(s *set, files pulumi.StringMapOutput) *corev1.PodT
 		Name:      pulumi.String("config"),
 		ConfigMap: &corev1.ConfigMapVolumeSourceArgs{Name: pulumi.String(s.objectName())},
 	}}
-	mounts := corev1.VolumeMountArray{tempMount, readOnly("config", configPath)}
+	mounts := corev1.VolumeMountArray{tempMount, kube.ReadOnly("config", configPath)}
 	if s.data {
 		dataVolume, dataMount := kube.Scratch("data", dataPath, "2Gi")
 		volumes, mounts = append(volumes, dataVolume), append(mounts, dataMount)
@@ -185,7 +184,7 @@ func (r *Replicator) template(s *set, files pulumi.StringMapOutput) *corev1.PodT
 			Name:   pulumi.String("secret-" + side),
 			Secret: &corev1.SecretVolumeSourceArgs{SecretName: pulumi.String(s.secrets[side])},
 		})
-		mounts = append(mounts, readOnly("secret-"+side, secretPath+"/"+side))
+		mounts = append(mounts, kube.ReadOnly("secret-"+side, secretPath+"/"+side))
 	}
 	before := corev1.ContainerArray{r.before("agent", r.args.Images.Loadgen, []string{"/usr/local/bin/loadgen", "install-agent", "--to", agentPath + agentJar}, agentMount)}
 	if len(s.prepare) > 0 {
@@ -220,7 +219,7 @@ func (r *Replicator) template(s *set, files pulumi.StringMapOutput) *corev1.PodT
 				ReadinessProbe:  s.ready,
 				Resources:       kube.Resources{CPU: s.size.CPU, Memory: s.size.Memory}.Args(),
 				SecurityContext: kube.ContainerSecurity(),
-				VolumeMounts:    append(mounts, readOnly("agent", agentPath)),
+				VolumeMounts:    append(mounts, kube.ReadOnly("agent", agentPath)),
 			}},
 		},
 	}
@@ -276,68 +275,10 @@ func checksum(files pulumi.StringMapOutput) pulumi.StringOutput {
 	}).(pulumi.StringOutput)
 }
 
-func readOnly(name, path string) *corev1.VolumeMountArgs {
-	return &corev1.VolumeMountArgs{Name: pulumi.String(name), MountPath: pulumi.String(path), ReadOnly: pulumi.Bool(true)}
-}
-
 // podEnv tells a pod what sets it apart.
 func podEnv() corev1.EnvVarArray {
-	field := func(name, path string) *corev1.EnvVarArgs {
-		return &corev1.EnvVarArgs{Name: pulumi.String(name), ValueFrom: &corev1.EnvVarSourceArgs{
-			FieldRef: &corev1.ObjectFieldSelectorArgs{FieldPath: pulumi.String(path)},
-		}}
-	}
 	return corev1.EnvVarArray{
-		field("POD_NAME", "metadata.name"),
-		field("POD_INDEX", "metadata.labels['apps.kubernetes.io/pod-index']"),
+		kube.FromField("POD_NAME", "metadata.name"),
+		kube.FromField("POD_INDEX", kube.PodIndex),
 	}
-}
-
-// ingress says who reaches ports.
-type ingress struct {
-	ports []int
-	from  networkingv1.NetworkPolicyPeerArray
-}
-
-// networkPolicy lets in whom the set's ingress names, and thereby nobody else. (The kubelet's probes
-// always get through.)
-func (r *Replicator) networkPolicy(ctx *pulumi.Context, name string, s *set, opts ...pulumi.ResourceOption) (*networkingv1.NetworkPolicy, error) {
-	rules := networkingv1.NetworkPolicyIngressRuleArray{}
-	for _, in := range s.ingress {
-		if len(in.from) == 0 {
-			continue // a rule without sources would let everyone in
-		}
-		var ports networkingv1.NetworkPolicyPortArray
-		for _, port := range in.ports {
-			ports = append(ports, &networkingv1.NetworkPolicyPortArgs{Port: pulumi.Int(port), Protocol: pulumi.String("TCP")})
-		}
-		rules = append(rules, &networkingv1.NetworkPolicyIngressRuleArgs{Ports: ports, From: in.from})
-	}
-	return networkingv1.NewNetworkPolicy(ctx, name, &networkingv1.NetworkPolicyArgs{
-		Metadata: s.app.Meta(r.args.Namespace, s.objectName()),
-		Spec: &networkingv1.NetworkPolicySpecArgs{
-			PodSelector: s.app.LabelSelector(),
-			PolicyTypes: words("Ingress"),
-			Ingress:     rules,
-		},
-	}, opts...)
-}
-
-// ours are pods of apps in the same namespace.
-func ours(apps ...kube.App) networkingv1.NetworkPolicyPeerArray {
-	var peers networkingv1.NetworkPolicyPeerArray
-	for _, app := range apps {
-		peers = append(peers, &networkingv1.NetworkPolicyPeerArgs{PodSelector: app.LabelSelector()})
-	}
-	return peers
-}
-
-// namespaceOf are all pods in a namespace; none for an empty name.
-func namespaceOf(name string) networkingv1.NetworkPolicyPeerArray {
-	if name == "" {
-		return nil
-	}
-	return networkingv1.NetworkPolicyPeerArray{&networkingv1.NetworkPolicyPeerArgs{
-		NamespaceSelector: &metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{"kubernetes.io/metadata.name": pulumi.String(name)}},
-	}}
 }

@@ -28,7 +28,12 @@ type ProducersArgs struct {
 // with its pod's name for an id. One less or more touches no other.
 type Producers struct {
 	pulumi.ResourceState
+
+	ready []pulumi.Resource
 }
+
+// Ready returns what to depend on for a load that runs.
+func (p *Producers) Ready() []pulumi.Resource { return p.ready }
 
 // NewProducers registers the load. It is to depend on the topics.
 func NewProducers(ctx *pulumi.Context, name string, args *ProducersArgs, opts ...pulumi.ResourceOption) (*Producers, error) {
@@ -70,7 +75,7 @@ func (p *Producers) provision(ctx *pulumi.Context, args *ProducersArgs) error {
 			"--compressibility=" + strconv.FormatFloat(args.Compressibility, 'f', -1, 64),
 			fmt.Sprintf("--use-message-headers=%t", args.UseMessageHeaders),
 		},
-		env: corev1.EnvVarArray{fromPod("LOADGEN_ID", "metadata.name")},
+		env: corev1.EnvVarArray{kube.FromField("LOADGEN_ID", "metadata.name")},
 	}
 	settings, err := args.newSettings(ctx, load.app, map[string]any{"rate": args.Rate, "size": args.MessageSize}, child)
 	if err != nil {
@@ -83,8 +88,10 @@ func (p *Producers) provision(ctx *pulumi.Context, args *ProducersArgs) error {
 	if err != nil {
 		return fmt.Errorf("service: %w", err)
 	}
-	if _, err := args.set(ctx, load, args.Count, child, pulumi.DependsOn([]pulumi.Resource{settings, service})); err != nil {
+	pods, err := args.set(ctx, load, args.Count, child, pulumi.DependsOn([]pulumi.Resource{settings, service}))
+	if err != nil {
 		return fmt.Errorf("stateful set: %w", err)
 	}
+	p.ready = append(p.ready, pods)
 	return nil
 }

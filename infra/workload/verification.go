@@ -36,7 +36,12 @@ type Verification struct {
 	DrainCommand pulumi.StringOutput
 	// FinalVerdictCommand prints that one, as JSON; the auditor has begun anew by then.
 	FinalVerdictCommand pulumi.StringOutput
+
+	ready []pulumi.Resource
 }
+
+// Ready returns what to depend on for consumers and an auditor that run.
+func (v *Verification) Ready() []pulumi.Resource { return v.ready }
 
 // NewVerification registers what verifies. It is to depend on the destination's cluster; the topics
 // are waited for.
@@ -103,7 +108,7 @@ func (v *Verification) consumers(ctx *pulumi.Context, args *VerificationArgs, af
 	read := &tool{
 		app: consumerApp(), port: metrics.ConsumerPort, resources: args.ConsumerResources, flags: args.Destination.Flags(),
 		args: []string{"consume", fmt.Sprintf("--instances=%d", args.Consumers)},
-		env:  corev1.EnvVarArray{fromPod("LOADGEN_ID", "metadata.name"), fromPod("LOADGEN_INDEX", podIndex)},
+		env:  corev1.EnvVarArray{kube.FromField("LOADGEN_ID", "metadata.name"), kube.FromField("LOADGEN_INDEX", kube.PodIndex)},
 	}
 	if err := args.policy(ctx, read, child); err != nil {
 		return err
@@ -112,7 +117,8 @@ func (v *Verification) consumers(ctx *pulumi.Context, args *VerificationArgs, af
 	if err != nil {
 		return fmt.Errorf("service: %w", err)
 	}
-	_, err = args.set(ctx, read, args.Consumers, child, after, pulumi.DependsOn([]pulumi.Resource{service}))
+	pods, err := args.set(ctx, read, args.Consumers, child, after, pulumi.DependsOn([]pulumi.Resource{service}))
+	v.ready = append(v.ready, pods)
 	return err
 }
 
@@ -138,7 +144,7 @@ func (v *Verification) auditor(ctx *pulumi.Context, args *VerificationArgs, afte
 	if err != nil {
 		return fmt.Errorf("service: %w", err)
 	}
-	_, err = appsv1.NewDeployment(ctx, audit.app.Name, &appsv1.DeploymentArgs{
+	pods, err := appsv1.NewDeployment(ctx, audit.app.Name, &appsv1.DeploymentArgs{
 		Metadata: kube.Annotated(audit.app.Meta(args.Namespace, audit.app.Name), kube.TimeoutSeconds, awaitAuditor),
 		Spec: &appsv1.DeploymentSpecArgs{
 			Replicas: pulumi.Int(1),
@@ -147,5 +153,6 @@ func (v *Verification) auditor(ctx *pulumi.Context, args *VerificationArgs, afte
 			Template: args.template(audit),
 		},
 	}, child, after, pulumi.DependsOn([]pulumi.Resource{service}))
+	v.ready = append(v.ready, pods)
 	return err
 }

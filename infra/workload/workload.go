@@ -14,7 +14,6 @@ import (
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
-	networkingv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/networking/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
@@ -194,51 +193,10 @@ func (t *Test) service(ctx *pulumi.Context, l *tool, opts ...pulumi.ResourceOpti
 
 // policy lets nobody reach the tool but Prometheus, and pods of ours if it is open to them.
 func (t *Test) policy(ctx *pulumi.Context, l *tool, opts ...pulumi.ResourceOption) error {
-	var from networkingv1.NetworkPolicyPeerArray
-	if t.MonitoringNamespace != "" {
-		from = append(from, &networkingv1.NetworkPolicyPeerArgs{
-			NamespaceSelector: &metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{
-				"kubernetes.io/metadata.name": pulumi.String(t.MonitoringNamespace),
-			}},
-		})
-	}
+	from := kube.FromNamespace(t.MonitoringNamespace)
 	if l.open {
-		from = append(from, &networkingv1.NetworkPolicyPeerArgs{
-			PodSelector: &metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{
-				"app.kubernetes.io/part-of": pulumi.String(kube.PartOf),
-			}},
-		})
+		from = append(from, kube.FromOurs()...)
 	}
-	var ingress networkingv1.NetworkPolicyIngressRuleArray
-	if len(from) > 0 { // a rule from nobody would be one from everybody
-		ingress = networkingv1.NetworkPolicyIngressRuleArray{&networkingv1.NetworkPolicyIngressRuleArgs{
-			From: from,
-			Ports: networkingv1.NetworkPolicyPortArray{&networkingv1.NetworkPolicyPortArgs{
-				Port: pulumi.Int(l.port), Protocol: pulumi.String("TCP"),
-			}},
-		}}
-	}
-	_, err := networkingv1.NewNetworkPolicy(ctx, l.app.Name, &networkingv1.NetworkPolicyArgs{
-		Metadata: l.app.Meta(t.Namespace, l.app.Name),
-		Spec: &networkingv1.NetworkPolicySpecArgs{
-			PodSelector: l.app.LabelSelector(),
-			PolicyTypes: pulumi.StringArray{pulumi.String("Ingress")},
-			Ingress:     ingress,
-		},
-	}, opts...)
-	if err != nil {
-		return fmt.Errorf("network policy of the %s: %w", l.app.Name, err)
-	}
-	return nil
+	_, err := l.app.NewIngressPolicy(ctx, l.app.Name, t.Namespace, l.app.Name, []kube.Ingress{{Ports: []int{l.port}, From: from}}, opts...)
+	return err
 }
-
-// fromPod sets an environment variable to a field of the pod.
-func fromPod(name, field string) *corev1.EnvVarArgs {
-	return &corev1.EnvVarArgs{
-		Name:      pulumi.String(name),
-		ValueFrom: &corev1.EnvVarSourceArgs{FieldRef: &corev1.ObjectFieldSelectorArgs{FieldPath: pulumi.String(field)}},
-	}
-}
-
-// podIndex is the field with the index of a StatefulSet's pod, as a label since Kubernetes 1.28.
-const podIndex = "metadata.labels['apps.kubernetes.io/pod-index']"
