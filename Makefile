@@ -54,8 +54,8 @@ secrets: ## Passwords and certificates into both stacks' configuration, as Pulum
 versions: ## Pin the newest node image and EKS add-ons in both stacks' configuration
 	go run ./preflight versions $(ARGS)
 
-images: ## Make ECR repositories, build and mirror all images by digest, write them into both stacks' configuration
-	go run ./images $(ARGS)
+images: ## Make ECR repositories, build and mirror images by digest (but for those of charts), write them into both stacks' configuration
+	go run ./images --version $(VERSION) $(ARGS)
 
 preflight: ## Check tools, credentials, configuration, quotas, images: before the first dollar
 	go run ./preflight $(ARGS)

@@ -54,6 +54,10 @@ func TestEachMistakeIsNamed(t *testing.T) {
 			[]string{"topicPattern", `"load.*"`, `"orders"`}},
 
 		"no broker": {func(c *scenario.Config) { c.Source.Brokers = 0 }, []string{"source: brokers: 0: use 1 to 450"}},
+		"more ZooKeepers than nodes": {func(c *scenario.Config) {
+			c.Source.Nodes, c.Source.Brokers, c.Source.ReplicationFactor, c.Source.MinInsyncReplicas = 2, 2, 2, 1
+		},
+			[]string{"quorumSize: 3 do not fit on 2 nodes"}},
 		"more brokers than nodes": {func(c *scenario.Config) { c.Destination.Brokers = 49 },
 			[]string{"destination: brokers: 49 do not fit on 48 nodes", "at least 49 nodes"}},
 		"nodes":              {func(c *scenario.Config) { c.Source.Nodes = 451 }, []string{"nodes: 451: use 0 to 450"}},
@@ -171,19 +175,22 @@ func TestWhatAStackHasCannotBeLost(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*scenario.Cluster)
 		want   string // empty: allowed
+		secure bool
 	}{
-		"nothing":              {func(*scenario.Cluster) {}, ""},
-		"fewer brokers":        {func(c *scenario.Cluster) { c.Brokers = 29 }, ""},
-		"more partitions":      {func(c *scenario.Cluster) { c.Partitions = 300 }, ""},
-		"another topic":        {func(c *scenario.Cluster) { c.Topics = []string{"load", "load-2"} }, ""},
-		"shrinking partitions": {func(c *scenario.Cluster) { c.Partitions = 149 }, "partitions: 149, and there are 150"},
-		"another mode":         {func(c *scenario.Cluster) { c.KafkaMode = scenario.KRaft }, "kafkaMode: kraft"},
-		"another quorum":       {func(c *scenario.Cluster) { c.QuorumSize = 1 }, "quorumSize: 1"},
+		"other encryption":     {func(*scenario.Cluster) {}, "secure: true, and the brokers run with false", true},
+		"other replicas":       {func(c *scenario.Cluster) { c.ReplicationFactor = 2 }, "replicationFactor: 2, and the topics have 3", false},
+		"nothing":              {func(*scenario.Cluster) {}, "", false},
+		"fewer brokers":        {func(c *scenario.Cluster) { c.Brokers = 29 }, "", false},
+		"more partitions":      {func(c *scenario.Cluster) { c.Partitions = 300 }, "", false},
+		"another topic":        {func(c *scenario.Cluster) { c.Topics = []string{"load", "load-2"} }, "", false},
+		"shrinking partitions": {func(c *scenario.Cluster) { c.Partitions = 149 }, "partitions: 149, and there are 150", false},
+		"another mode":         {func(c *scenario.Cluster) { c.KafkaMode = scenario.KRaft }, "kafkaMode: kraft", false},
+		"another quorum":       {func(c *scenario.Cluster) { c.QuorumSize = 1 }, "quorumSize: 1", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := now
 			test.change(&to)
-			err := scenario.ValidateChange(now, to)
+			err := scenario.ValidateChange(now, to, false, test.secure)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("%v, want %q", err, test.want)
 			}

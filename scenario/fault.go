@@ -22,8 +22,9 @@ type Fault struct {
 	Jitter  Duration `json:"jitter,omitempty"`
 	// Duration is how long a lasting fault lasts, 1s to 24h.
 	Duration Duration `json:"duration,omitempty"`
-	// Run says which time this is: a fault begins when Run changes, and 0 is before the first time.
-	// None begins on the first update of a stack, whatever Run is then.
+	// Run says which time this is, and 0 is before the first time. A fault begins when it is set or
+	// anything of it changes; the next Run has the same begin again. None begins on the first update of
+	// a stack, whatever Run is then.
 	Run int `json:"run,omitempty"`
 }
 

@@ -60,9 +60,16 @@ func (c *Config) ValidateTogether() error {
 	return errors.Join(slices.CompactFunc(errs, func(a, b error) bool { return a.Error() == b.Error() })...)
 }
 
-// ValidateChange reports what cannot become of what a stack has now. It is about what would be lost.
-func ValidateChange(from, to Cluster) error {
+// ValidateChange reports what cannot become of what a stack has now: what would be lost, or what
+// running brokers cannot do. secure is Shared.Secure, before and after.
+func ValidateChange(from, to Cluster, wasSecure, secure bool) error {
 	var errs []error
+	if wasSecure != secure {
+		errs = append(errs, fmt.Errorf("secure: %t, and the brokers run with %t: they cannot change it while they run, since clients and other brokers would be locked out: destroy the stack first", secure, wasSecure))
+	}
+	if from.ReplicationFactor != to.ReplicationFactor {
+		errs = append(errs, fmt.Errorf("replicationFactor: %d, and the topics have %d: use that, or other topics in another stack", to.ReplicationFactor, from.ReplicationFactor))
+	}
 	if to.Partitions < from.Partitions {
 		errs = append(errs, fmt.Errorf("partitions: %d, and there are %d: partitions cannot shrink: use %d or more, or other topics", to.Partitions, from.Partitions, from.Partitions))
 	}
@@ -144,6 +151,9 @@ func (c *Cluster) validate() []error {
 	oneOf(refuse, "kafkaMode", c.KafkaMode, ZooKeeper, KRaft)
 	if c.QuorumSize < 1 || c.QuorumSize > 7 || c.QuorumSize%2 == 0 {
 		refuse("quorumSize: %d: use 1, 3, 5 or 7", c.QuorumSize)
+	}
+	if c.Nodes > 0 && c.QuorumSize > c.Nodes {
+		refuse("quorumSize: %d do not fit on %d nodes, since no two share one: use at least %d nodes, or quorumSize 1", c.QuorumSize, c.Nodes, c.QuorumSize)
 	}
 	if c.KafkaHeap < 256<<20 || c.KafkaHeap > 64<<30 {
 		refuse("kafkaHeap: %s: use 256MiB to 64GiB", c.KafkaHeap)

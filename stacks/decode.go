@@ -89,10 +89,13 @@ func set(field reflect.Value, text string) error {
 
 // setObject reads a list or an object, all of it or nothing.
 func setObject(field reflect.Value, text string) error {
-	d := json.NewDecoder(bytes.NewReader([]byte(text)))
-	d.DisallowUnknownFields()
-	value := reflect.New(field.Type())
-	err := d.Decode(value.Interface())
+	fail := func(err error) error {
+		return fmt.Errorf("%s is no %s: %s", text, shape(field.Type()), strings.TrimPrefix(err.Error(), "json: "))
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var raw any
+	err := d.Decode(&raw)
 	if err == nil && d.More() {
 		err = errors.New("there is more after it")
 	}
@@ -100,11 +103,60 @@ func setObject(field reflect.Value, text string) error {
 		err = errors.New("it is incomplete")
 	}
 	if err != nil {
-		return fmt.Errorf("%s is no %s: %s", text, shape(field.Type()), strings.TrimPrefix(err.Error(), "json: "))
+		return fail(err)
+	}
+	typed, err := json.Marshal(retype(raw, field.Type()))
+	if err != nil {
+		return fail(err)
+	}
+	d = json.NewDecoder(bytes.NewReader(typed))
+	d.DisallowUnknownFields()
+	value := reflect.New(field.Type())
+	if err := d.Decode(value.Interface()); err != nil {
+		return fail(err)
 	}
 	field.Set(value.Elem())
 	return nil
 }
+
+// retype makes texts of numbers, and numbers of texts, where a t wants them: `pulumi config set --path`
+// stores 16 as a number and 0.5 as a text, whatever it is for.
+func retype(value any, t reflect.Type) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for key := range v {
+			switch t.Kind() {
+			case reflect.Map:
+				v[key] = retype(v[key], t.Elem())
+			case reflect.Struct:
+				for i := range t.NumField() {
+					if tag, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); tag == key {
+						v[key] = retype(v[key], t.Field(i).Type)
+					}
+				}
+			}
+		}
+	case []any:
+		if t.Kind() == reflect.Slice {
+			for i := range v {
+				v[i] = retype(v[i], t.Elem())
+			}
+		}
+	case json.Number, bool:
+		if t.Kind() == reflect.String {
+			return fmt.Sprint(v)
+		}
+	case string:
+		if k := t.Kind(); (k == reflect.Float64 || k == reflect.Int) && !reflect.PointerTo(t).Implements(textUnmarshaler) {
+			if _, err := strconv.ParseFloat(v, 64); err == nil {
+				return json.Number(v)
+			}
+		}
+	}
+	return value
+}
+
+var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 
 // shape says what is expected, by an example where the CLI's way of writing it is not obvious.
 func shape(t reflect.Type) string {

@@ -163,8 +163,9 @@ func (r *region) newReplicator(p *peer, after []pulumi.Resource) (*replicator.Re
 		Images: replicator.Images{
 			Replicator: r.Images[d.Replicator], Kafka: r.Images["kafka"], Loadgen: r.Images["loadgen"],
 		},
-		Source: r.sourceAccess(p), Destination: r.kafka.Access,
-		SourceZookeeper: p.zookeeper, DestinationZookeeper: r.kafka.ZookeeperConnect,
+		ClassPath: r.ReplicatorClassPath,
+		Source:    r.sourceAccess(p), Destination: r.kafka.Access,
+		SourceZookeeper: p.zookeeper, DestinationZookeeper: r.kafka.LocalZookeeper,
 		Workers: d.Workers, Controllers: d.Controllers, ZookeeperSize: 1,
 		Size:         replicator.Size{Heap: int64(d.ReplicatorHeap), CPU: "1", Memory: fmt.Sprintf("%dMi", d.ReplicatorHeap*3/2>>20)},
 		ZookeeperPod: replicator.Size{Heap: 512 << 20, CPU: "250m", Memory: "1Gi"},

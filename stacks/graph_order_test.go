@@ -117,7 +117,6 @@ func checkOrder(g *graph, wrong complain) {
 			chain("StatefulSet "+set, "Service "+set)
 		}
 		chain("Job topics", "Job kafka-selftest", "StatefulSet kafka")
-		chain("Job kafka-selftest", "Deployment external-dns")
 		chain("StatefulSet kafka", "Secret kafka-server")
 		chain("Job topics-selftest", "Job kafka-selftest")
 		chain("StatefulSet producer", "Job topics")
@@ -155,6 +154,9 @@ func checkOrder(g *graph, wrong complain) {
 		}
 		chain("Deployment external-dns", "PodIdentityAssociation external-dns")
 		chain("Deployment external-dns", "RolePolicy external-dns")
+		if s.stack.DependsOn(s.one("PodIdentityAssociation", "external-dns"), s.one("NodeGroup", s.provider())) {
+			wrong("PodIdentityAssociation external-dns", "comes after the nodes: EKS may see it after the pod")
+		}
 		// Who crosses comes after the way across.
 		for _, way := range []string{"Route peering-here", "Route peering-peer", "SecurityGroupIngressRule peering-peer-kafka", "SecurityGroupIngressRule peering-peer-zookeeper", "ZoneAssociation kmt.internal"} {
 			chain("StatefulSet replicator-worker", way)

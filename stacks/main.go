@@ -11,7 +11,7 @@ import (
 )
 
 func main() {
-	// For preflight: only read the configuration, with the environment that Pulumi would set.
+	// For preflight, with the environment that Pulumi would set.
 	if len(os.Args) == 2 && os.Args[1] == "-check" {
 		if err := check(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -37,15 +37,6 @@ func environment() (config map[string]string, err error) {
 		}
 	}
 	return config, nil
-}
-
-func check() error {
-	config, err := environment()
-	if err != nil {
-		return err
-	}
-	_, err = readConfig(os.Getenv(pulumi.EnvProject), config)
-	return err
 }
 
 // program declares the resources of the stack with this configuration.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -25,6 +26,25 @@ func smallProfile(t *testing.T) map[string]map[string]string {
 		}
 	}
 	return profile
+}
+
+// What the README says to break can be broken in its small profile: fault keys that it sets.
+func TestREADMEsFaultFitsTheSmallProfile(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^ *pulumi config set --stack us-east-1 --path '?fault\.([a-z]+)[^ ]* ([a-z0-9-]+)$`).FindAllStringSubmatch(string(readme), -1) {
+		values[m[1]] = m[2]
+	}
+	s := newStack(t, source, smallProfile(t)["us-east-1"])
+	s.Up()
+	s.SetConfig("fault", fmt.Sprintf(`{"kind":%q,"victims":[%s],"run":%s}`, values["kind"], values["victims"], values["run"]))
+	s.Up()
+	if !hasFault(s) {
+		t.Errorf("the README's fault %v breaks nothing", values)
+	}
 }
 
 // The README's small profile comes up, and costs what the README says.

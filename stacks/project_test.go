@@ -167,6 +167,21 @@ func TestStackFilesAreTheTalks(t *testing.T) {
 	}
 }
 
+// What `pulumi config set --path` stores is read, whatever type it gave it.
+func TestPiecesOfObjectsAreRead(t *testing.T) {
+	stack, err := readConfig(projectName, usable(t, source, map[string]string{
+		"kafkaConfig": `{"num.io.threads":16,"auto.create.topics.enable":true}`,
+		"tags":        `{"CostCenter":1234}`,
+		"fault":       `{"kind":"broker-loss","victims":[3],"percent":"0.5","duration":"1m","run":1}`,
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := stack.Source; c.KafkaConfig["num.io.threads"] != "16" || c.KafkaConfig["auto.create.topics.enable"] != "true" || c.Fault.Percent != 0.5 || stack.Tags["CostCenter"] != "1234" {
+		t.Errorf("%v %v %v", c.KafkaConfig, c.Fault, stack.Tags)
+	}
+}
+
 func TestMistakesInAStacksConfigurationAreNamed(t *testing.T) {
 	for name, test := range map[string]struct {
 		role   string
@@ -198,6 +213,8 @@ func TestMistakesInAStacksConfigurationAreNamed(t *testing.T) {
 		"more brokers than nodes":   {source, map[string]string{"brokers": "41"}, []string{"brokers: 41 do not fit on 40 nodes"}},
 		"no versions":               {source, map[string]string{"versions": "{}", "nodeRelease": ""}, []string{"versions.vpcCni: missing: run make versions", "nodeRelease: missing"}},
 		"unknown version":           {source, map[string]string{"versions": `{"kafka":"3.9"}`}, []string{"versions.kafka: there is no such version"}},
+		"two peers":                 {destination, map[string]string{"peerBootstrap": "kafka:9092"}, []string{"peerBootstrap: the stack us-east-1 says where"}},
+		"region of a cluster":       {source, map[string]string{"kubeconfig": "x", "fault": `{"kind":"region-partition","duration":"1m","run":1}`}, []string{"region-partition: an existing cluster"}},
 		"all at once": {source, map[string]string{"brokers": "41", "vpcCidr": "", "throughput": "fast", "nope": "1"},
 			[]string{"brokers: 41", "vpcCidr: missing", "throughput", "nope: there is no such key"}},
 	} {

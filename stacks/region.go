@@ -33,7 +33,6 @@ type region struct {
 	network   *network.Network // nil with an existing cluster
 	cluster   *cluster.Cluster
 	namespace *corev1.Namespace
-	names     *dns.ExternalDNS // nil with an existing cluster
 	kafka     *kafka.Kafka
 	mesh      *chaos.Mesh       // nil without chaos
 	prom      *monitoring.Stack // nil without monitoring
@@ -50,7 +49,7 @@ func newRegion(ctx *pulumi.Context, stack *Stack) (*region, error) {
 		return nil, err
 	}
 	if r.before.config != nil {
-		if err := scenario.ValidateChange(r.before.config.Cluster, *stack.Cluster()); err != nil {
+		if err := scenario.ValidateChange(r.before.config.Cluster, *stack.Cluster(), r.before.config.Shared.Secure, stack.Secure); err != nil {
 			return nil, err
 		}
 	}
@@ -186,11 +185,11 @@ func (r *region) newNamespace() (err error) {
 }
 
 // publish has the names of this side appear in the zone.
-func (r *region) publish(zone pulumi.StringInput, after ...pulumi.Resource) (err error) {
-	r.names, err = dns.NewExternalDNS(r.ctx, "external-dns", &dns.ExternalDNSArgs{
-		Image: r.Images["externalDns"], Namespace: r.ns(), ClusterName: r.cluster.Name,
+func (r *region) publish(zone pulumi.StringInput, after ...pulumi.Resource) error {
+	_, err := dns.NewExternalDNS(r.ctx, "external-dns", &dns.ExternalDNSArgs{
+		Image: r.Images["externalDns"], Namespace: r.Namespace, ClusterName: r.cluster.Name,
 		Owner: r.clusterName(), Domain: r.Domain, ZoneID: zone, Region: r.name, Interval: 60, Tags: r.tags,
-	}, r.inCluster(), pulumi.DependsOn(after))
+	}, r.inCluster(), pulumi.DependsOn(append(after, r.namespace)))
 	return err
 }
 
@@ -200,14 +199,6 @@ func (r *region) newZone() (*route53.Zone, error) {
 }
 
 func (r *region) ns() pulumi.StringOutput { return r.namespace.Metadata.Name().Elem() }
-
-// names of this side's names, if it has any, must work before Kafka's own self-test uses them.
-func (r *region) named() (after []pulumi.Resource) {
-	if r.names != nil {
-		after = append(after, r.names.Ready()...)
-	}
-	return after
-}
 
 // newKafka makes the cluster. Its memory is twice the heap: the rest is page cache, from which
 // consumers and followers that keep up are served.
@@ -234,7 +225,7 @@ func (r *region) newKafka(clients, zookeeperClients kafka.Peers) (err error) {
 			Key: r.secret("kafkaKey"), Authority: r.secret("kafkaAuthority"),
 		}
 	}
-	r.kafka, err = kafka.NewKafka(r.ctx, "kafka", args, r.inCluster(), pulumi.DependsOn(r.named()))
+	r.kafka, err = kafka.NewKafka(r.ctx, "kafka", args, r.inCluster())
 	return err
 }
 
@@ -249,6 +240,7 @@ func (r *region) newChaos(workers chaos.Pods, after ...pulumi.Resource) (err err
 	}
 	r.mesh, err = chaos.NewMesh(r.ctx, "chaos-mesh", &chaos.MeshArgs{
 		Namespace: r.ChaosNamespace, Chart: chaos.Chart(r.version(vChaosMesh)), SelfTest: r.Images["loadgen"],
+		Controller: r.Images["chaosMesh"], Daemon: r.Images["chaosDaemon"], Pause: r.Images["pause"],
 	}, r.inCluster())
 	if err != nil {
 		return err
@@ -290,14 +282,19 @@ func (r *region) newMonitoring(grafana *monitoring.GrafanaArgs, after ...pulumi.
 	}
 	args := &monitoring.StackArgs{
 		Namespace: r.MonitoringNamespace, Region: r.name,
-		Chart:   monitoring.StackChart(r.version(vKubePrometheusStack)),
+		Chart: monitoring.StackChart(r.version(vKubePrometheusStack)),
+		Images: monitoring.Images{
+			Operator: r.Images["prometheusOperator"], Reloader: r.Images["prometheusReloader"], Prometheus: r.Images["prometheus"],
+			StateMetrics: r.Images["kubeStateMetrics"], NodeExporter: r.Images["nodeExporter"],
+			Grafana: r.Images["grafana"], Sidecar: r.Images["grafanaSidecar"],
+		},
 		Grafana: grafana,
 	}
 	if r.aws() {
 		args.Hostname = "prometheus." + r.domain()
 		args.Readers = []string{r.PeerCidr}
-		args.NodeProblemDetector = &monitoring.AddOn{Chart: monitoring.NodeProblemDetectorChart(r.version(vNodeProblemDetector))}
-		args.MetricsServer = &monitoring.AddOn{Chart: monitoring.MetricsServerChart(r.version(vMetricsServer))}
+		args.NodeProblemDetector = &monitoring.AddOn{Chart: monitoring.NodeProblemDetectorChart(r.version(vNodeProblemDetector)), Image: r.Images["nodeProblemDetector"]}
+		args.MetricsServer = &monitoring.AddOn{Chart: monitoring.MetricsServerChart(r.version(vMetricsServer)), Image: r.Images["metricsServer"]}
 	}
 	r.prom, err = monitoring.NewStack(r.ctx, "monitoring", args, r.inCluster(), pulumi.DependsOn(after))
 	return err

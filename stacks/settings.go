@@ -34,6 +34,8 @@ type Settings struct {
 	PeerZookeeper string `json:"peerZookeeper"`
 	PeerNamespace string `json:"peerNamespace"`
 
+	ReplicatorClassPath string `json:"replicatorClassPath"`
+
 	// AWS.
 	VpcCidr            string            `json:"vpcCidr"`
 	PeerCidr           string            `json:"peerCidr"`
@@ -200,7 +202,12 @@ func (s *Settings) validate(stack *Stack) error {
 			errs = append(errs, err)
 		}
 	}
-	known := []string{"loadgen", "kafka", "externalDns", "headlamp", "ureplicator", "brooklin", "weavescope", "kubernetesDashboard"}
+	known := []string{
+		"loadgen", "kafka", "externalDns", "headlamp", "ureplicator", "brooklin", "weavescope", "kubernetesDashboard",
+		// Those that charts bring are theirs, in the chart's version, unless they are named here.
+		"chaosMesh", "chaosDaemon", "pause", "prometheusOperator", "prometheusReloader", "prometheus", "kubeStateMetrics",
+		"nodeExporter", "grafana", "grafanaSidecar", "nodeProblemDetector", "metricsServer",
+	}
 	for _, key := range slices.Sorted(maps.Keys(s.Images)) {
 		if !slices.Contains(known, key) {
 			refuse("images.%s: there is no such image: use %s", key, strings.Join(known, ", "))
@@ -224,6 +231,12 @@ func (s *Settings) validate(stack *Stack) error {
 	}
 	if s.InstallMonitoring && s.Role == destination && !s.GrafanaPassword.set {
 		refuse("grafanaPassword: missing: run make secrets, or set installMonitoring to false")
+	}
+	if stack.Cluster().Fault.Kind == "region-partition" && !s.aws() {
+		refuse("fault.kind: region-partition: an existing cluster has no regions to cut apart: use broker-partition or worker-partition")
+	}
+	if s.PeerStack != "" && (s.PeerBootstrap != "" || s.PeerZookeeper != "") {
+		refuse("peerBootstrap: the stack %s says where its brokers are: leave peerBootstrap and peerZookeeper out, or peerStack (pulumi config rm peerStack)", s.PeerStack)
 	}
 	if !s.InstallChaos && stack.Cluster().Fault.Kind != "" {
 		refuse("fault.kind: %s needs Chaos Mesh, and installChaos is false: set it to true, or leave the fault out", stack.Cluster().Fault.Kind)

@@ -91,7 +91,8 @@ func TestScenarioSteps(t *testing.T) {
 
 Each row is a ` + "`pulumi config set` and a `pulumi up`" + ` after the rows above it, with the real Pulumi engine on the
 talk's sizes (provider doubles tell an update from a replacement). Written by ` + "`go test ./stacks -run TestScenarioSteps -update`" + `, and compared
-by every ` + "`make test`" + `. A Job is replaced, since its template is immutable: the new one is made and waited for before the old one goes.
+by every ` + "`make test`" + `. Objects and lists are shown whole; they are set piece by piece, such as
+` + "`pulumi config set --path 'fault.victims[0]' 3`" + `. A Job is replaced, since its template is immutable: the new one is made and waited for before the old one goes.
 `)
 	p := newPair(t, nil)
 	p.up()

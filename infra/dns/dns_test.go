@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	awseks "github.com/pulumi/pulumi-aws/sdk/v6/go/aws/eks"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/dns"
@@ -19,7 +22,7 @@ var image = "registry.k8s.io/external-dns/external-dns@sha256:" + strings.Repeat
 func good() *dns.ExternalDNSArgs {
 	return &dns.ExternalDNSArgs{
 		Image:       image,
-		Namespace:   pulumi.String("dns"),
+		Namespace:   "dns",
 		ClusterName: pulumi.String("mirror-source"),
 		Owner:       "mirror-source",
 		Domain:      "mirror.internal",
@@ -80,9 +83,6 @@ func TestExternalDNSMayChangeOneZone(t *testing.T) {
 	if a, b, c := association.Get("namespace"), account.Get("metadata.namespace"), deployment.Get("metadata.namespace"); a != b || b != c {
 		t.Errorf("namespaces differ: %v, %v, %v", a, b, c)
 	}
-	if !slices.Contains(deployment.Dependencies, association.URN) {
-		t.Error("the pod may start before its role is associated, and would have no credentials")
-	}
 	for _, r := range s.Resources() {
 		if strings.HasPrefix(r.Type, "kubernetes:") && r.Provider != "cluster" {
 			t.Errorf("%s goes through provider %q", r.Type, r.Provider)
@@ -98,7 +98,7 @@ func TestExternalDNSMayChangeOneZone(t *testing.T) {
 	}
 
 	flags := fmt.Sprint(deployment.Get(pod + "containers[0].args"))
-	for _, want := range []string{"--zone-id-filter=Z0123", "--domain-filter=mirror.internal", "--txt-owner-id=mirror-source", "--aws-zone-type=private", "--service-type-filter=ClusterIP", "--policy=sync", "--interval=60s"} {
+	for _, want := range []string{"--zone-id-filter=Z0123", "--domain-filter=mirror.internal", "--txt-owner-id=mirror-source", "--aws-zone-type=private", "--service-type-filter=ClusterIP", "--policy=upsert-only", "--interval=60s"} {
 		if !strings.Contains(flags, want) {
 			t.Errorf("%s lacks %s", flags, want)
 		}
@@ -106,6 +106,74 @@ func TestExternalDNSMayChangeOneZone(t *testing.T) {
 	if strings.Contains(flags, "internal-services") {
 		t.Error("cluster addresses are published, which cannot be reached from the other region")
 	}
+}
+
+// A pod that starts before EKS sees its role's association has no credentials, ever. So the association
+// comes before all that takes minutes, and the pod after it.
+func TestRoleIsThereLongBeforeThePod(t *testing.T) {
+	s := enginetest.New(t, func(ctx *pulumi.Context) error {
+		control, err := awseks.NewCluster(ctx, "control", &awseks.ClusterArgs{
+			Name: pulumi.String("mirror-source"), RoleArn: pulumi.String("arn:aws:iam::123456789012:role/control"),
+			VpcConfig: &awseks.ClusterVpcConfigArgs{SubnetIds: pulumi.ToStringArray([]string{"subnet-1"})},
+		})
+		if err != nil {
+			return err
+		}
+		nodes, err := awseks.NewNodeGroup(ctx, "nodes", &awseks.NodeGroupArgs{
+			ClusterName: control.Name, NodeRoleArn: pulumi.String("arn:aws:iam::123456789012:role/node"),
+			SubnetIds:     pulumi.ToStringArray([]string{"subnet-1"}),
+			ScalingConfig: &awseks.NodeGroupScalingConfigArgs{DesiredSize: pulumi.Int(1), MinSize: pulumi.Int(1), MaxSize: pulumi.Int(1)},
+		})
+		if err != nil {
+			return err
+		}
+		cluster, err := kubernetes.NewProvider(ctx, "cluster", &kubernetes.ProviderArgs{Kubeconfig: pulumi.String("{}")}, pulumi.DependsOn([]pulumi.Resource{nodes}))
+		if err != nil {
+			return err
+		}
+		namespace, err := corev1.NewNamespace(ctx, "dns", &corev1.NamespaceArgs{
+			Metadata: &metav1.ObjectMetaArgs{Name: pulumi.String("dns")},
+		}, pulumi.Provider(cluster))
+		if err != nil {
+			return err
+		}
+		zone, err := dns.NewAssociation(ctx, "zone", &dns.AssociationArgs{ZoneID: pulumi.String("Z0123"), VpcID: pulumi.String("vpc-1"), Region: "us-east-1"})
+		if err != nil {
+			return err
+		}
+		args := good()
+		args.ClusterName = control.Name
+		_, err = dns.NewExternalDNS(ctx, "names", args, pulumi.Providers(cluster), pulumi.DependsOn([]pulumi.Resource{namespace, zone}))
+		return err
+	})
+	s.Up()
+	role := s.Resource("aws:iam/role:Role", "names")
+	association := s.Resource("aws:eks/podIdentityAssociation:PodIdentityAssociation", "names")
+	policy := s.Resource("aws:iam/rolePolicy:RolePolicy", "names")
+	deployment := s.Resource("kubernetes:apps/v1:Deployment", "names")
+	late := []enginetest.Resource{
+		s.Resource("aws:eks/nodeGroup:NodeGroup", "nodes"),
+		s.Resource("pulumi:providers:kubernetes", "cluster"),
+		s.Resource("kubernetes:core/v1:Namespace", "dns"),
+		s.Resource("aws:route53/zoneAssociation:ZoneAssociation", "zone"),
+		s.Resource("kubernetes:core/v1:ServiceAccount", "names"),
+	}
+	for _, early := range []enginetest.Resource{role, policy, association} {
+		if strings.Contains(early.URN, "kafka-mirror-tester:dns:ExternalDNS") {
+			t.Errorf("%s waits for the component's providers, whatever the graph says", early.URN)
+		}
+		for _, l := range late {
+			if s.DependsOn(early, l) {
+				t.Errorf("%s waits for %s", early.URN, l.URN)
+			}
+		}
+	}
+	for _, before := range append(late[:4], association, policy) {
+		if !s.DependsOn(deployment, before) {
+			t.Errorf("the pod may start before %s", before.URN)
+		}
+	}
+	s.Destroy()
 }
 
 func TestImageChangeTouchesTheDeploymentOnly(t *testing.T) {
@@ -155,6 +223,11 @@ func TestZoneOfTwoStacks(t *testing.T) {
 	if zone.Get("forceDestroy") != true {
 		t.Error("records that ExternalDNS leaves would keep the zone from being destroyed")
 	}
+	authority := source.Resource("aws:route53/record:Record", "names")
+	if got := fmt.Sprintf("%v %v %v %v %v", authority.Get("type"), authority.Get("name"), authority.Get("ttl"), authority.Get("allowOverwrite"), authority.Get("records")); got !=
+		"SOA mirror.internal 15 true [ns-1.awsdns-00.com. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 15]" {
+		t.Errorf("names that are not there yet stay absent for longer than 15 s: %s", got)
+	}
 	vpc = "vpc-other" // stands for what a refresh sees: a list of VPCs that is not the program's
 	if got := source.Up().Changes(); len(got) > 0 {
 		t.Errorf("the list of VPCs is not left alone: %q", got)
@@ -174,6 +247,7 @@ func TestMistakes(t *testing.T) {
 		{"one label", func(a *dns.ExternalDNSArgs) { a.Domain = "internal" }, []string{"mirror.internal"}},
 		{"dot at the end", func(a *dns.ExternalDNSArgs) { a.Domain = "mirror.internal." }, []string{`domain: "mirror.internal."`}},
 		{"owner", func(a *dns.ExternalDNSArgs) { a.Owner = "" }, []string{"owner: empty"}},
+		{"namespace", func(a *dns.ExternalDNSArgs) { a.Namespace = "" }, []string{"namespace: empty"}},
 		{"ids", func(a *dns.ExternalDNSArgs) { a.ZoneID, a.ClusterName = nil, nil }, []string{"no id of the zone", "no id of the cluster"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

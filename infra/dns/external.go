@@ -22,12 +22,13 @@ type ExternalDNSArgs struct {
 	// Image is registry.k8s.io/external-dns/external-dns, 0.19.0 or later, by digest. Earlier ones
 	// also watch nodes, which this one may not.
 	Image string
-	// Namespace must exist.
-	Namespace pulumi.StringInput
+	// Namespace is a plain name, so that the role is bound to it before it exists. For the objects in
+	// it, pass pulumi.DependsOn on the namespace.
+	Namespace string
 	// ClusterName is the EKS cluster's, whose Pod Identity agent hands out the role.
 	ClusterName pulumi.StringInput
 	// Owner marks the records of this cluster among those of the other; two clusters with the same
-	// owner would delete each other's.
+	// owner would change each other's.
 	Owner string
 	// Domain and ZoneID are the zone's.
 	Domain string
@@ -53,11 +54,7 @@ type ExternalDNS struct {
 	policy *iam.RolePolicy
 	pods   *awseks.PodIdentityAssociation
 	rbac   *rbacv1.ClusterRoleBinding
-	ready  []pulumi.Resource
 }
-
-// Ready returns what to depend on for names that are kept.
-func (e *ExternalDNS) Ready() []pulumi.Resource { return e.ready }
 
 // Hostname is the annotation by which a headless Service gets a name in the zone.
 const Hostname = "external-dns.alpha.kubernetes.io/hostname"
@@ -68,18 +65,25 @@ const externalDNS = "external-dns"
 var app = kube.App{Name: externalDNS, Component: "dns"}
 
 // NewExternalDNS registers the role, the permissions and the Deployment. The Kubernetes provider
-// comes with opts. It reports every mistake in args at once, before anything is registered.
+// comes with opts, and so does what the objects in the cluster depend on. It reports every mistake in
+// args at once, before anything is registered.
+//
+// The role and its association are no children of the component: those wait for all that opts name,
+// the nodes among it. A pod gets its credentials' variables when it is admitted, and never later, but
+// EKS takes seconds to see a new association. So it is made as soon as there is a control plane,
+// minutes before there is a node for the pod.
+// https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html
 func NewExternalDNS(ctx *pulumi.Context, name string, args *ExternalDNSArgs, opts ...pulumi.ResourceOption) (*ExternalDNS, error) {
 	if err := args.validate(); err != nil {
 		return nil, err
 	}
 	e := &ExternalDNS{name: name, args: args}
-	if err := ctx.RegisterComponentResource("kafka-mirror-tester:dns:ExternalDNS", name, e, opts...); err != nil {
-		return nil, err
-	}
 	for _, part := range []func(*pulumi.Context) error{
 		e.newRole,
 		e.newPodIdentity,
+		func(ctx *pulumi.Context) error {
+			return ctx.RegisterComponentResource("kafka-mirror-tester:dns:ExternalDNS", name, e, opts...)
+		},
 		e.newPermissions,
 		e.newNetworkPolicy,
 		e.newDeployment,
@@ -98,7 +102,9 @@ func (a *ExternalDNSArgs) validate() error {
 		region(a.Region),
 		required("zone", a.ZoneID),
 		required("cluster", a.ClusterName),
-		required("namespace", a.Namespace),
+	}
+	if a.Namespace == "" {
+		errs = append(errs, errors.New("namespace: empty"))
 	}
 	if a.Owner == "" {
 		errs = append(errs, errors.New("owner: empty: use a name that only this cluster has"))
@@ -118,12 +124,12 @@ func (e *ExternalDNS) newRole(ctx *pulumi.Context) (err error) {
 		Description:      pulumi.String("ExternalDNS of kafka-mirror-tester: one private zone"),
 		AssumeRolePolicy: pulumi.String(podIdentityTrust),
 		Tags:             pulumi.ToStringMap(e.args.Tags),
-	}, e.child())
+	})
 	if err != nil {
 		return err
 	}
 	policy := e.args.ZoneID.ToStringOutput().ApplyT(zonePolicy).(pulumi.StringOutput)
-	e.policy, err = iam.NewRolePolicy(ctx, e.name, &iam.RolePolicyArgs{Role: e.role.Name, Policy: policy}, e.child())
+	e.policy, err = iam.NewRolePolicy(ctx, e.name, &iam.RolePolicyArgs{Role: e.role.Name, Policy: policy})
 	return err
 }
 
@@ -150,18 +156,18 @@ func zonePolicy(zoneID string) (string, error) {
 func (e *ExternalDNS) newPodIdentity(ctx *pulumi.Context) (err error) {
 	e.pods, err = awseks.NewPodIdentityAssociation(ctx, e.name, &awseks.PodIdentityAssociationArgs{
 		ClusterName:    e.args.ClusterName,
-		Namespace:      e.args.Namespace,
+		Namespace:      pulumi.String(e.args.Namespace),
 		ServiceAccount: pulumi.String(externalDNS),
 		RoleArn:        e.role.Arn,
 		Tags:           pulumi.ToStringMap(e.args.Tags),
-	}, e.child())
+	})
 	return err
 }
 
 // newPermissions lets it watch Services and the addresses behind them, in all namespaces.
 func (e *ExternalDNS) newPermissions(ctx *pulumi.Context) error {
 	account, err := corev1.NewServiceAccount(ctx, e.name, &corev1.ServiceAccountArgs{
-		Metadata:                     app.Meta(e.args.Namespace, externalDNS),
+		Metadata:                     app.Meta(e.namespace(), externalDNS),
 		AutomountServiceAccountToken: pulumi.Bool(false), // the pod asks for its own
 	}, e.child())
 	if err != nil {
@@ -184,7 +190,7 @@ func (e *ExternalDNS) newPermissions(ctx *pulumi.Context) error {
 			ApiGroup: pulumi.String("rbac.authorization.k8s.io"), Kind: pulumi.String("ClusterRole"), Name: role.Metadata.Name().Elem(),
 		},
 		Subjects: rbacv1.SubjectArray{&rbacv1.SubjectArgs{
-			Kind: pulumi.String("ServiceAccount"), Name: account.Metadata.Name().Elem(), Namespace: e.args.Namespace,
+			Kind: pulumi.String("ServiceAccount"), Name: account.Metadata.Name().Elem(), Namespace: e.namespace(),
 		}},
 	}, e.child())
 	return err
@@ -196,19 +202,19 @@ func (e *ExternalDNS) newNetworkPolicy(ctx *pulumi.Context) error {
 		NamespaceSelector: &metav1.LabelSelectorArgs{},
 		PodSelector:       &metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{"app.kubernetes.io/name": pulumi.String("prometheus")}},
 	}}
-	_, err := app.NewIngressPolicy(ctx, e.name, e.args.Namespace, externalDNS, []kube.Ingress{{Ports: []int{metricsPort}, From: prometheus}}, e.child())
+	_, err := app.NewIngressPolicy(ctx, e.name, e.namespace(), externalDNS, []kube.Ingress{{Ports: []int{metricsPort}, From: prometheus}}, e.child())
 	return err
 }
 
-// newDeployment waits for the association: a pod that starts before it gets no credentials. It comes
-// after the role's policy too, so that a destroy leaves it the right to take its records away.
+// newDeployment waits for the association, without which a pod gets no credentials, and for the role's
+// policy.
 func (e *ExternalDNS) newDeployment(ctx *pulumi.Context) error {
 	probe := &corev1.ProbeArgs{
 		HttpGet:       &corev1.HTTPGetActionArgs{Path: pulumi.String("/healthz"), Port: pulumi.Int(metricsPort)},
 		PeriodSeconds: pulumi.Int(10),
 	}
-	pods, err := appsv1.NewDeployment(ctx, e.name, &appsv1.DeploymentArgs{
-		Metadata: kube.Annotated(app.Meta(e.args.Namespace, externalDNS), kube.TimeoutSeconds, "300"),
+	_, err := appsv1.NewDeployment(ctx, e.name, &appsv1.DeploymentArgs{
+		Metadata: kube.Annotated(app.Meta(e.namespace(), externalDNS), kube.TimeoutSeconds, "300"),
 		Spec: &appsv1.DeploymentSpecArgs{
 			Replicas: pulumi.Int(1),
 			Strategy: &appsv1.DeploymentStrategyArgs{Type: pulumi.String("Recreate")}, // never two with one owner's name
@@ -234,7 +240,6 @@ func (e *ExternalDNS) newDeployment(ctx *pulumi.Context) error {
 			},
 		},
 	}, e.child(), pulumi.DependsOn([]pulumi.Resource{e.pods, e.policy, e.rbac}))
-	e.ready = append(e.ready, pods)
 	return err
 }
 
@@ -254,10 +259,14 @@ func (e *ExternalDNS) arguments() pulumi.StringArrayInput {
 		pulumi.String("--service-type-filter=ClusterIP"),
 		pulumi.String("--registry=txt"),
 		pulumi.String("--txt-owner-id=" + e.args.Owner),
-		pulumi.String("--policy=sync"), // records of brokers that are gone go too
+		// Records are never taken away: while a pod is replaced it has no address, and a name that
+		// vanishes meanwhile is remembered as absent by whoever asks. What stays goes with the zone.
+		pulumi.String("--policy=upsert-only"),
 		pulumi.Sprintf("--interval=%ds", e.args.Interval),
 		pulumi.String("--events"),
 	}
 }
+
+func (e *ExternalDNS) namespace() pulumi.String { return pulumi.String(e.args.Namespace) }
 
 func (e *ExternalDNS) child() pulumi.ResourceOption { return pulumi.Parent(e) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/route53"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -37,19 +38,46 @@ type ZoneArgs struct {
 // The zone cannot be without a VPC, so the first is part of it, and changes of the list are ignored:
 // the other stack adds its own (NewAssociation), which an update here would else take away, as the
 // provider's documentation of aws_route53_zone_association says. On destroy the zone goes with what
-// ExternalDNS left in it, since its pods are gone before it could clean up.
+// ExternalDNS left in it, which takes nothing away itself.
 func NewZone(ctx *pulumi.Context, name string, args *ZoneArgs, opts ...pulumi.ResourceOption) (*route53.Zone, error) {
 	if err := errors.Join(validateDomain(args.Domain), required("VPC", args.VpcID), region(args.Region)); err != nil {
 		return nil, fmt.Errorf("zone: %w", err)
 	}
 	opts = append([]pulumi.ResourceOption{pulumi.IgnoreChanges([]string{"vpcs"})}, opts...)
-	return route53.NewZone(ctx, name, &route53.ZoneArgs{
+	zone, err := route53.NewZone(ctx, name, &route53.ZoneArgs{
 		Name:         pulumi.String(args.Domain),
 		Comment:      pulumi.String("kafka-mirror-tester: what is found from the other region"),
 		ForceDestroy: pulumi.Bool(true),
 		Vpcs:         route53.ZoneVpcArray{&route53.ZoneVpcArgs{VpcId: args.VpcID, VpcRegion: pulumi.String(args.Region)}},
 		Tags:         pulumi.ToStringMap(args.Tags),
 	}, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return zone, newAuthority(ctx, name, args.Domain, zone)
+}
+
+// absent is how long, in seconds, resolvers remember that a name is not there.
+const absent = 15
+
+// newAuthority overwrites the zone's SOA record, by which a name that is asked for before ExternalDNS
+// publishes it would stay absent for 900 s: the lesser of the record's TTL and its last field. The
+// rest is what Route 53 writes there. A zone must have an SOA record, so that this one cannot be
+// deleted (https://github.com/hashicorp/terraform-provider-aws/issues/37863): it goes with the zone.
+// https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/SOA-NSrecords.html
+func newAuthority(ctx *pulumi.Context, name, domain string, zone *route53.Zone) error {
+	text := zone.NameServers.Index(pulumi.Int(0)).ApplyT(func(server string) string {
+		return fmt.Sprintf("%s. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 %d", strings.TrimSuffix(server, "."), absent)
+	}).(pulumi.StringOutput)
+	_, err := route53.NewRecord(ctx, name, &route53.RecordArgs{
+		ZoneId:         zone.ZoneId,
+		Name:           pulumi.String(domain),
+		Type:           pulumi.String("SOA"),
+		Ttl:            pulumi.Int(absent),
+		Records:        pulumi.StringArray{text},
+		AllowOverwrite: pulumi.Bool(true),
+	}, pulumi.RetainOnDelete(true))
+	return err
 }
 
 // AssociationArgs says which further VPC of the same account sees a zone.

@@ -40,6 +40,8 @@ func stack(t *testing.T, args *Args) *enginetest.Stack {
 		}
 		ctx.Export("bootstrap", k.Bootstrap)
 		ctx.Export("zookeeper", k.ZookeeperConnect)
+		ctx.Export("local", k.Access.Bootstrap)
+		ctx.Export("localZookeeper", k.LocalZookeeper)
 		ctx.Export("stale", k.StaleBrokersCommand)
 		return nil
 	})
@@ -219,7 +221,8 @@ func TestNames(t *testing.T) {
 	r := s.Up()
 	for output, want := range map[string]string{
 		"bootstrap": "kafka-0.kafka.kmt.svc:9092,kafka-1.kafka.kmt.svc:9092,kafka-2.kafka.kmt.svc:9092",
-		"zookeeper": "",
+		"local":     "kafka-0.kafka.kmt.svc:9092,kafka-1.kafka.kmt.svc:9092,kafka-2.kafka.kmt.svc:9092",
+		"zookeeper": "", "localZookeeper": "",
 		"stale": `kubectl --namespace kmt get pods --selector "app.kubernetes.io/name=kafka,app.kubernetes.io/component=broker,` +
 			`controller-revision-hash!=$(kubectl --namespace kmt get statefulset kafka --output jsonpath='{.status.updateRevision}')"`,
 	} {
@@ -237,9 +240,18 @@ func TestNames(t *testing.T) {
 	for output, want := range map[string]string{
 		"bootstrap": "kafka-0.src.kmt.internal:9092,kafka-1.src.kmt.internal:9092",
 		"zookeeper": "zookeeper-0.src.kmt.internal:2181,zookeeper-1.src.kmt.internal:2181,zookeeper-2.src.kmt.internal:2181",
+		"local":     "kafka-0.kafka.kmt.svc:9092,kafka-1.kafka.kmt.svc:9092",
+
+		"localZookeeper": "zookeeper-0.zookeeper.kmt.svc:2181,zookeeper-1.zookeeper.kmt.svc:2181,zookeeper-2.zookeeper.kmt.svc:2181",
 	} {
 		if got := r.Outputs[output]; got != want {
 			t.Errorf("%s is %v, want %v", output, got, want)
+		}
+	}
+	// A name that is asked for before it is published would stay absent for a while.
+	for _, r := range s.Resources() {
+		if text, err := json.Marshal(r.Inputs); err != nil || r.Type != "kubernetes:core/v1:Service" && strings.Contains(string(text), "kmt.internal") {
+			t.Errorf("%s %s uses a public name: %s, %v", r.Type, r.Name, text, err)
 		}
 	}
 	for name, want := range map[string]string{"kafka-1": "kafka-1.src.kmt.internal", "kafka-zookeeper-2": "zookeeper-2.src.kmt.internal"} {

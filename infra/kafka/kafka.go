@@ -110,7 +110,8 @@ type Args struct {
 	MinReady time.Duration
 
 	// Domain of the names by which the other region finds this cluster, such as
-	// us-east-1.kafka-mirror-tester.internal. Empty: names of this Kubernetes cluster only.
+	// us-east-1.kafka-mirror-tester.internal. Empty: names of this Kubernetes cluster only. Nothing in
+	// this Kubernetes cluster uses them.
 	Domain   string
 	Security *Security // nil: plain text
 
@@ -125,12 +126,16 @@ type Args struct {
 type Kafka struct {
 	pulumi.ResourceState
 
-	Bootstrap        pulumi.StringOutput // host:port of some brokers, with commas
-	ZookeeperConnect pulumi.StringOutput // host:port of the ZooKeepers, with commas; empty with KRaft
+	// Bootstrap and ZookeeperConnect are how the other region reaches it: host:port of some brokers,
+	// and of the ZooKeepers (empty with KRaft), with commas.
+	Bootstrap, ZookeeperConnect pulumi.StringOutput
+	// LocalZookeeper has the ZooKeepers' names within this Kubernetes cluster; empty with KRaft.
+	LocalZookeeper pulumi.StringOutput
 	// StaleBrokersCommand lists the brokers whose pods are older than their template.
 	StaleBrokersCommand pulumi.StringOutput
-	// Access is how pods in the cluster's namespace reach it. Pods elsewhere need a Secret of their
-	// own with the same keys.
+	// Access is how pods in the cluster's namespace reach it, by names within this Kubernetes cluster,
+	// which are there as soon as the pods are. Pods elsewhere need a Secret of their own with the same
+	// keys.
 	Access *kube.Access
 	// SelfTest succeeds when every broker takes and gives a record. Whatever needs a working cluster
 	// depends on it.
@@ -167,6 +172,7 @@ func NewKafka(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.Resou
 	if err := ctx.RegisterResourceOutputs(k, pulumi.Map{
 		"bootstrap":           k.Bootstrap,
 		"zookeeperConnect":    k.ZookeeperConnect,
+		"localZookeeper":      k.LocalZookeeper,
 		"staleBrokersCommand": k.StaleBrokersCommand,
 	}); err != nil {
 		return nil, fmt.Errorf("kafka cluster %s: register outputs: %w", name, err)
@@ -174,28 +180,31 @@ func NewKafka(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.Resou
 	return k, nil
 }
 
-// addresses sets the outputs that others reach the cluster by.
+// addresses sets the outputs that others reach the cluster by. Its own side has names that need no
+// ExternalDNS: one that is asked for before it is published would stay absent for a while.
 func (k *Kafka) addresses(*pulumi.Context) error {
 	args := k.args
-	list := func(count, port int, app kube.App) pulumi.StringOutput {
-		var each []string
+	list := func(count, port int, app kube.App) (local, public pulumi.StringOutput) {
+		var here, there []string
 		for i := range count {
-			if args.Domain != "" {
-				each = append(each, fmt.Sprintf("%s:%d", publicName(app, i, args.Domain), port))
-			} else {
-				each = append(each, fmt.Sprintf("%s.NAMESPACE.svc:%d", podName(app, i), port))
-			}
+			here = append(here, fmt.Sprintf("%s.NAMESPACE.svc:%d", podName(app, i), port))
+			there = append(there, fmt.Sprintf("%s:%d", publicName(app, i, args.Domain), port))
 		}
-		return args.Namespace.ToStringOutput().ApplyT(func(namespace string) string {
-			return strings.ReplaceAll(strings.Join(each, ","), "NAMESPACE", namespace)
+		local = args.Namespace.ToStringOutput().ApplyT(func(namespace string) string {
+			return strings.ReplaceAll(strings.Join(here, ","), "NAMESPACE", namespace)
 		}).(pulumi.StringOutput)
+		if args.Domain == "" {
+			return local, local
+		}
+		return local, pulumi.String(strings.Join(there, ",")).ToStringOutput()
 	}
-	k.Bootstrap = list(args.seeds(), BrokerPort, BrokerApp())
-	k.ZookeeperConnect = pulumi.String("").ToStringOutput()
+	local, public := list(args.seeds(), BrokerPort, BrokerApp())
+	k.Bootstrap, k.Access = public, &kube.Access{Bootstrap: local}
+	k.LocalZookeeper = pulumi.String("").ToStringOutput()
+	k.ZookeeperConnect = k.LocalZookeeper
 	if args.Mode == scenario.ZooKeeper {
-		k.ZookeeperConnect = list(args.QuorumSize, ZookeeperPort, ZookeeperApp())
+		k.LocalZookeeper, k.ZookeeperConnect = list(args.QuorumSize, ZookeeperPort, ZookeeperApp())
 	}
-	k.Access = &kube.Access{Bootstrap: k.Bootstrap}
 	if args.Security != nil {
 		k.Access.Secret, k.Access.ServerName = clientSecret, args.Security.ServerName
 	}
