@@ -29,10 +29,11 @@ type Received struct {
 	Writer    string
 	Updated   int64
 
-	Start       int64 // first offset that was looked at
-	Started     int64 // when that was
-	Next        int64 // all of [Start, Next) was looked at, but for Unobserved
-	LeaderEpoch int32 // of the last record
+	Start       int64      // first offset that was looked at
+	Started     int64      // when that was
+	Next        int64      // all of [Start, Next) was looked at, but for Unobserved
+	LeaderEpoch int32      // of the last record
+	Epochs      []EpochEnd // in order
 	Generation  uint32
 	// Unobserved are offsets that existed or may have existed and could not be
 	// read, because retention or a truncation took them first. [0, Start) is
@@ -91,6 +92,13 @@ type GoneStream struct {
 type Outage struct {
 	_        struct{} `cbor:",toarray"`
 	From, To int64
+}
+
+// EpochEnd is the last record that was read of a leader epoch.
+type EpochEnd struct {
+	_      struct{} `cbor:",toarray"`
+	Epoch  int32
+	Offset int64
 }
 
 // Window is one second of arrivals on one partition.
@@ -154,12 +162,17 @@ const OutageThreshold = int64(1_000_000)
 
 // Observe takes in the next record of the partition. Records below Next were
 // counted already and are ignored. It allocates only for a new stream, a new
-// gap, or an anomaly.
+// gap, a new leader epoch, or an anomaly.
 func (r *Received) Observe(o *Observation) {
 	if o.Offset < r.Next {
 		return
 	}
 	r.Next = o.Offset + 1
+	if n := len(r.Epochs); n > 0 && r.Epochs[n-1].Epoch == o.LeaderEpoch {
+		r.Epochs[n-1].Offset = o.Offset
+	} else {
+		r.Epochs = append(r.Epochs, EpochEnd{Epoch: o.LeaderEpoch, Offset: o.Offset})
+	}
 	r.LeaderEpoch = o.LeaderEpoch
 	r.Records++
 	r.Bytes += uint64(o.Bytes)
@@ -336,6 +349,22 @@ func (r *Received) Supersedes(other *Received) bool {
 		return r.Next > other.Next
 	}
 	return r.Updated > other.Updated
+}
+
+// Continues reports whether all that other has read is certainly part of the log
+// that r has read. Two logs of a partition that both have records of a leader
+// epoch are the same up to the first of the two that ends in it: a truncation is
+// followed by a new epoch.
+func (r *Received) Continues(other *Received) bool {
+	if r.TopicID != other.TopicID || r.Topic != other.Topic || r.Partition != other.Partition {
+		return false
+	}
+	n := len(other.Epochs)
+	if n == 0 {
+		return other.Records == 0
+	}
+	last := other.Epochs[n-1]
+	return last.Epoch >= 0 && slices.ContainsFunc(r.Epochs, func(e EpochEnd) bool { return e.Epoch == last.Epoch && e.Offset >= last.Offset })
 }
 
 func (r *Received) stream(id *message.Identity) *ReceivedStream {

@@ -24,6 +24,7 @@ type Header struct {
 // Record is one record as it lies in a log.
 type Record struct {
 	Offset     int64
+	Epoch      int32 // of the leader that wrote it
 	Timestamp  int64 // Unix microseconds; at the destination: the time of arrival
 	Key, Value []byte
 	Headers    []Header
@@ -145,9 +146,9 @@ type Input struct {
 	// Former are logs that were read and then truncated or deleted: the records
 	// that are not part of Destination any more.
 	Former []Destination
-	// Strangers tells when records of lives that have no book arrived, by the
-	// partition they claim: where they lie in the source is not known.
-	Strangers map[Place][]Overtaken
+	// Strangers tells when records of lives that have no book arrived: where they
+	// lie in the source is not known.
+	Strangers map[StreamID][]Overtaken
 	// ClockBound is by how much clocks differ at most, in microseconds.
 	ClockBound int64
 	// Limits bound counts by their name in the JSON document, beside lost,
@@ -284,7 +285,7 @@ type reading struct {
 	copies   map[StreamID]map[uint64]uint64 // arrivals by sequence
 	once     map[StreamID]sequences         // read in a log that is no more
 	vanished map[StreamID]sequences         // of those: nobody knows when they had arrived
-	here     map[Place]map[StreamID]sequences
+	epochs   map[Place]map[int32]int64      // the last record of each leader epoch
 	inSource map[StreamID]map[uint64][]int64
 	source   map[Place]*Source
 	passed   map[Place]int64 // the highest source offset of a record that has ever arrived; -1: none
@@ -302,7 +303,7 @@ func Read(in *Input) *Truth {
 		copies:   map[StreamID]map[uint64]uint64{},
 		once:     map[StreamID]sequences{},
 		vanished: map[StreamID]sequences{},
-		here:     map[Place]map[StreamID]sequences{},
+		epochs:   map[Place]map[int32]int64{},
 		inSource: map[StreamID]map[uint64][]int64{},
 		source:   map[Place]*Source{},
 		passed:   map[Place]int64{},
@@ -312,6 +313,15 @@ func Read(in *Input) *Truth {
 	}
 	for i := range in.Former {
 		r.former(&in.Former[i])
+	}
+	for id, all := range in.Strangers {
+		r.noticed(id, all)
+	}
+	for i := range in.Lives {
+		l := &in.Lives[i]
+		for j := range l.Streams {
+			r.noticed(l.Streams[j].id(l.Run), l.Streams[j].Overtaken)
+		}
 	}
 	for i := range in.Source {
 		r.readSource(&in.Source[i])
@@ -380,12 +390,13 @@ func (r *reading) destination(d *Destination) {
 	// partitions there is no order, so first arrivals, replays and reorders are
 	// those within this one.
 	first := map[StreamID]sequences{}
-	r.here[d.Place] = first
 	highest := map[StreamID]uint64{}
 	replay := uint64(0)
 	lastFirst := int64(0)
+	r.epochs[d.Place] = map[int32]int64{}
 	for i := range d.Records {
 		rec := &d.Records[i]
+		r.epochs[d.Place][rec.Epoch] = rec.Offset
 		id, kind := parse(rec, d.Topic, r.in.Test)
 		switch kind {
 		case foreign:
@@ -432,22 +443,34 @@ func (r *reading) destination(d *Destination) {
 	}
 }
 
-// former reads a log that is not the one that is there now.
+// former reads a log that is not the one that is there now, or an earlier
+// reading of that: then a record of the same epoch lies where it ended or behind.
 func (r *reading) former(d *Destination) {
-	var ids []identity
-	replaced := d.Replaced
+	if len(d.Records) == 0 {
+		return
+	}
+	last := &d.Records[len(d.Records)-1]
+	end, ok := r.epochs[d.Place][last.Epoch]
+	replaced := d.Replaced || !ok || end < last.Offset
 	for i := range d.Records {
 		id, kind := parse(&d.Records[i], d.Topic, r.in.Test)
 		if kind != ours {
 			continue
 		}
-		ids = append(ids, id)
-		replaced = replaced || !r.here[d.Place][id.stream(d.Topic)][id.sequence]
-	}
-	for i := range ids {
-		put(r.once, ids[i].stream(d.Topic), ids[i].sequence)
+		put(r.once, id.stream(d.Topic), id.sequence)
 		if replaced {
-			put(r.vanished, ids[i].stream(d.Topic), ids[i].sequence)
+			put(r.vanished, id.stream(d.Topic), id.sequence)
+		}
+	}
+}
+
+// noticed takes in what had arrived at some time, though nothing that was read
+// may tell of it any more.
+func (r *reading) noticed(id StreamID, all []Overtaken) {
+	for _, x := range all {
+		put(r.once, id, x.Highest)
+		if r.copies[id][x.Highest] == 0 {
+			put(r.vanished, id, x.Highest)
 		}
 	}
 }
@@ -703,8 +726,12 @@ func (r *reading) who(l *Life, s *Stream, n uint64) string {
 	}
 	passedAfter, passedBy := int64(math.MaxInt64), int64(math.MaxInt64)
 	seen := map[*Stream]bool{}
-	for _, x := range r.in.Strangers[place] {
-		passedAfter = min(passedAfter, x.After) // wherever they lie
+	for id, all := range r.in.Strangers {
+		for _, x := range all {
+			if (Place{id.Topic, id.Partition}) == place {
+				passedAfter = min(passedAfter, x.After) // wherever they lie
+			}
+		}
 	}
 	lives := map[uint64]bool{}
 	for i := range r.in.Lives {

@@ -232,10 +232,6 @@ func (w *world) notice(v *look) {
 			}
 			w.aud.notices[key] = append(slices.Clip(last), verdict.Notice{Below: highest, After: after, At: w.now})
 		}
-		if t.remade {
-			delete(w.aud.covered, t)
-			continue
-		}
 	polls:
 		for _, p := range w.aud.polls[t] {
 			for i, end := range p.ends {
@@ -347,12 +343,11 @@ func (w *world) input(v *look, final bool, dead map[uint64]bool) (*verdict.Input
 	for key, x := range w.aud.samples {
 		in.Samples[key] = x
 	}
-	truth.Strangers = map[oracle.Place][]oracle.Overtaken{}
+	truth.Strangers = map[oracle.StreamID][]oracle.Overtaken{}
 	for key, x := range w.aud.notices {
 		in.Noticed[key] = x
 		if !slices.ContainsFunc(v.sent, func(s *ledger.Sent) bool { return s.Run == key.Run }) {
-			at := oracle.Place{Topic: key.Topic, Partition: key.Partition}
-			truth.Strangers[at] = append(truth.Strangers[at], oracle.Overtaken{Highest: x[0].Below, After: x[0].After, At: x[0].At})
+			truth.Strangers[oracle.StreamID{Topic: key.Topic, Partition: key.Partition, Run: key.Run, Epoch: key.Epoch}] = overtaken(x)
 		}
 	}
 	for _, kinds := range []map[ledger.Stream]map[uint64]bool{w.aud.found, w.aud.absent} {
@@ -431,10 +426,19 @@ func (w *world) input(v *look, final bool, dead map[uint64]bool) (*verdict.Input
 
 const unlimited = int64(1) << 50
 
+func overtaken(in []verdict.Notice) []oracle.Overtaken {
+	out := make([]oracle.Overtaken, len(in))
+	for i, x := range in {
+		out[i] = oracle.Overtaken{Highest: x.Below, After: x.After, At: x.At}
+	}
+	return out
+}
+
 func (w *world) records(in []*dstRecord) []oracle.Record {
 	out := make([]oracle.Record, len(in))
 	for i, x := range in {
 		out[i] = record(x.rec, x.offset, x.at)
+		out[i].Epoch = x.epoch
 	}
 	return out
 }
@@ -485,9 +489,7 @@ func (w *world) book(l *life, s *ledger.Sent, dead bool) oracle.Life {
 		for _, x := range w.aud.samples[key] {
 			b.Placed = append(b.Placed, oracle.Placed{Sequence: x.Sequence, Offset: x.Offset})
 		}
-		for _, x := range w.aud.notices[key] {
-			b.Overtaken = append(b.Overtaken, oracle.Overtaken{Highest: x.Below, After: x.After, At: x.At})
-		}
+		b.Overtaken = overtaken(w.aud.notices[key])
 		out.Streams = append(out.Streams, b)
 	}
 	return out

@@ -63,6 +63,9 @@ func drawChances(r *rand.Rand) chances {
 	case 1:
 		c.cut, c.pause, c.consumerCrash = 0.02+0.05*r.Float64(), 0.05*r.Float64(), 0.05*r.Float64()
 	case 2:
+		c.sourceRetention, c.cut, c.snapshot = 0.04+0.06*r.Float64(), 0.05+0.1*r.Float64(), 0.3
+		c.replay, c.pause, c.rebalance = 0.05*r.Float64(), 0.05*r.Float64(), 0.05*r.Float64()
+	case 3:
 		c.producerCrash, c.noScan = 0.1*r.Float64(), 0.5
 	}
 	// These are drawn once in a history or once for each partition.
@@ -94,7 +97,6 @@ type topic struct {
 	name    string
 	source  []*sourceLog
 	dst     *dstTopic
-	remade  bool
 	growAt  int // step in which the source grows; 0: never
 	follow  int // step in which the destination does; 0: never
 	onNone  int // what the replicator does when the destination lacks the partition: 0 waits, 1 drops, 2 misplaces
@@ -432,7 +434,6 @@ func (w *world) disturb() {
 		}
 		w.makeDestination(t)
 		w.growDestination(t, n)
-		t.remade = true
 		if w.chance(0.4) { // the replicator begins again
 			for _, l := range t.source {
 				l.position = l.start

@@ -177,10 +177,30 @@ func Seen(received []*ledger.Received) map[ledger.Stream]*intervals.Set {
 	return out
 }
 
-// once returns what was read at the destination and then rolled back, or was
-// part of a state that is not used any more.
-func once(in *Input) map[ledger.Stream]*intervals.Set {
+// noticed returns what had arrived when it was noticed and is not among what is
+// seen now.
+func noticed(in *Input, seen map[ledger.Stream]*intervals.Set) map[ledger.Stream]*intervals.Set {
+	out := map[ledger.Stream]*intervals.Set{}
+	for key, notices := range in.Noticed {
+		var rest intervals.Set
+		for _, x := range notices {
+			if have := seen[key]; have == nil || !have.Contains(x.Below) {
+				rest.Add(x.Below)
+			}
+		}
+		add(out, key, &rest)
+	}
+	return out
+}
+
+// once returns what was read at the destination and then rolled back, was part
+// of a state that is not used any more, or was noticed and is not seen any more:
+// the state that told of it may have been replaced since.
+func once(in *Input, seen map[ledger.Stream]*intervals.Set) map[ledger.Stream]*intervals.Set {
 	out := Seen(in.Former)
+	for key, rest := range noticed(in, seen) {
+		add(out, key, rest)
+	}
 	for _, states := range [][]*ledger.Received{in.Received, in.Former} {
 		for _, r := range states {
 			for _, g := range r.Gone {
@@ -195,7 +215,7 @@ func once(in *Input) map[ledger.Stream]*intervals.Set {
 // once held. Scans use it to tell what has arrived.
 func Arrived(in *Input) map[ledger.Stream]*intervals.Set {
 	out := Seen(in.Received)
-	for key, seen := range once(in) {
+	for key, seen := range once(in, out) {
 		add(out, key, seen)
 	}
 	return out
@@ -341,7 +361,7 @@ type state struct {
 	sent     map[uint64]*ledger.Sent // by run
 	streams  map[ledger.Stream]*ledger.SentStream
 	unread   map[string][]unread // by topic
-	vanished map[ledger.Stream]*intervals.Set
+	undated  map[ledger.Stream]*intervals.Set
 	doubts   []string
 	madeUp   uint64 // phantoms of runs whose ledger is known
 }
@@ -355,11 +375,12 @@ type unread struct {
 
 // Compute returns the verdict on the evidence.
 func Compute(in *Input) Verdict {
+	seen := Seen(in.Received)
 	s := &state{
 		in:       in,
 		out:      Verdict{Test: in.Test, Final: in.Final, At: in.Now},
-		seen:     Seen(in.Received),
-		gone:     once(in),
+		seen:     seen,
+		gone:     once(in, seen),
 		arrivals: map[ledger.Stream]uint64{},
 		known:    map[ledger.Stream]bool{},
 		parts:    map[TopicPartition]*Partition{},
@@ -374,7 +395,9 @@ func Compute(in *Input) Verdict {
 			s.streams[st.Stream] = st
 		}
 	}
-	s.vanished = s.findVanished()
+	if in.Final {
+		s.undated = s.findUndated()
+	}
 	s.arrived()
 	s.findUnread()
 	for _, sent := range slices.SortedFunc(slices.Values(in.Sent), func(a, b *ledger.Sent) int {
@@ -435,10 +458,11 @@ func (s *state) arrived() {
 	}
 }
 
-// findVanished returns what arrived in logs that were truncated or deleted. When
-// it did is not known: the destination may have shown it between two looks at
-// it, and had nothing there at either.
-func (s *state) findVanished() map[ledger.Stream]*intervals.Set {
+// findUndated returns arrivals of which it is not known when they came: those in
+// logs that were truncated or deleted, which the destination may have shown
+// between two looks at it, and had nothing there at either, and those that nobody
+// noticed, as of a producer whose ledger is lost.
+func (s *state) findUndated() map[ledger.Stream]*intervals.Set {
 	out := map[ledger.Stream]*intervals.Set{}
 	for _, states := range [][]*ledger.Received{s.in.Received, s.in.Former} {
 		for _, r := range states {
@@ -447,29 +471,30 @@ func (s *state) findVanished() map[ledger.Stream]*intervals.Set {
 			}
 		}
 	}
-	type lineage struct {
-		id    [16]byte
-		place TopicPartition
-	}
-	now := map[lineage]map[ledger.Stream]*intervals.Set{}
+	now := map[TopicPartition]*ledger.Received{}
 	for _, r := range s.in.Received {
-		now[lineage{r.TopicID, TopicPartition{r.Topic, r.Partition}}] = Seen([]*ledger.Received{r})
+		now[TopicPartition{r.Topic, r.Partition}] = r
 	}
 	for _, r := range s.in.Former {
-		current := now[lineage{r.TopicID, TopicPartition{r.Topic, r.Partition}}]
-		// A state that was only superseded saw nothing that its successor did not.
-		if slices.ContainsFunc(r.Streams, func(st *ledger.ReceivedStream) bool {
-			have := current[st.Stream]
-			if have == nil {
-				return true
-			}
-			more := st.Seen.Minus(have)
-			return !more.Empty()
-		}) {
-			for _, st := range r.Streams {
-				add(out, st.Stream, &st.Seen)
-			}
+		// That the log as it is now holds the same sequences proves nothing: they may
+		// have come a second time.
+		if current := now[TopicPartition{r.Topic, r.Partition}]; current != nil && current.Continues(r) {
+			continue
 		}
+		for _, st := range r.Streams {
+			add(out, st.Stream, &st.Seen)
+		}
+	}
+	for key, rest := range noticed(s.in, s.seen) {
+		add(out, key, rest)
+	}
+	for key, seen := range s.seen {
+		var before intervals.Set
+		if notices := s.in.Noticed[key]; len(notices) > 0 {
+			before = seen.Below(notices[len(notices)-1].Below + 1)
+		}
+		rest := seen.Minus(&before)
+		add(out, key, &rest)
 	}
 	return out
 }
@@ -875,7 +900,7 @@ func (s *state) attribute(sent *ledger.Sent, st *ledger.SentStream, source *Sour
 // at the latest at the time by.
 func (s *state) overtaken(sent *ledger.Sent, stream ledger.Stream, lowest, highest int64, sequence uint64) (after, by int64) {
 	after, by = math.MaxInt64, math.MaxInt64
-	for key, seen := range s.vanished {
+	for key, seen := range s.undated {
 		if key.Topic != stream.Topic || key.Partition != stream.Partition {
 			continue
 		}
