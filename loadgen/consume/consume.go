@@ -63,6 +63,7 @@ type Consumer struct {
 	topics   map[string]*topicStats        // that are read; replaced by a larger one when there are more
 	wanted   []string                      // those of them that flags or settings name
 	parts    map[topicPartition]*partition // that this consumer is to read
+	taken    int                           // how many it ever was to read
 	retired  []*partition                  // whose topic is gone, until their last state is stored
 	assigned map[topicPartition]bool       // by the group
 	pending  string                        // why the consumer is not ready; empty: it is

@@ -209,7 +209,10 @@ func (c *Consumer) follow(topics map[string]topicNow) {
 			if p != nil {
 				gone = append(gone, p)
 			}
-			c.parts[tp] = &partition{topicPartition: tp, id: t.id, stats: c.topics[name]}
+			// A partition that comes back may be read on from another's state: what was
+			// stored of it here before is not to be replaced by that.
+			c.taken++
+			c.parts[tp] = &partition{topicPartition: tp, id: t.id, stats: c.topics[name], writer: fmt.Sprintf("%s.%d", c.writer, c.taken)}
 		}
 		// A topic made anew may have fewer partitions.
 		for tp, p := range c.parts {
@@ -378,7 +381,7 @@ func (c *Consumer) placeOne(ctx context.Context, p *partition, log logNow) error
 	s := p.known()
 	switch {
 	case s == nil:
-		s = ledger.NewReceived(c.cfg.TestID, p.topic, p.id, p.partition, c.writer, log.start, now)
+		s = ledger.NewReceived(c.cfg.TestID, p.topic, p.id, p.partition, p.writer, log.start, now)
 		s.LeaderEpoch = -1
 		c.log.Info("reading a partition from its start", "partition", p.topicPartition, "offset", log.start)
 	default:
@@ -394,7 +397,7 @@ func (c *Consumer) placeOne(ctx context.Context, p *partition, log logNow) error
 			c.log.Info("reading a partition on from its last snapshot", "partition", p.topicPartition, "offset", s.Next, "writer", s.Writer)
 		}
 	}
-	s.Writer = c.writer
+	s.Writer = p.writer
 	p.state, p.restored = s, nil
 	if s.Next < log.start {
 		c.log.Warn("records were removed before they could be read", "partition", p.topicPartition, "from", s.Next, "to", log.start)
@@ -462,7 +465,7 @@ func (c *Consumer) rollBack(ctx context.Context, p *partition, s *ledger.Receive
 		}
 	}
 	c.log.Warn("the log was truncated: reading it from its start", "partition", p.topicPartition, "from", s.Next, "log_start", log.start, "log_end", log.end)
-	base := ledger.NewReceived(c.cfg.TestID, p.topic, p.id, p.partition, c.writer, log.start, now)
+	base := ledger.NewReceived(c.cfg.TestID, p.topic, p.id, p.partition, p.writer, log.start, now)
 	base.LeaderEpoch = -1
 	if log.start > s.Start {
 		// Retention has removed records that had been seen. Which of them, and

@@ -24,8 +24,9 @@ func (tp topicPartition) String() string { return fmt.Sprintf("%s/%d", tp.topic,
 // partition is one destination partition, of one id of its topic.
 type partition struct {
 	topicPartition
-	id    [16]byte
-	stats *topicStats
+	id     [16]byte
+	stats  *topicStats
+	writer string // names what is read from now on in the ledger
 
 	// Of the poll loop alone.
 	fetched []kgo.FetchPartition

@@ -2,6 +2,7 @@ package consume
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -15,6 +16,27 @@ func at(fp *kgo.FetchPartition, i int, offset int64, epoch int32) *kgo.Record {
 	rec := *fp.Records[i]
 	rec.Offset, rec.LeaderEpoch = offset, epoch
 	return &rec
+}
+
+// A partition that was taken away and comes back may be read on from another
+// consumer's state: the ledger keeps both.
+func TestEveryTakeOverHasItsOwnKey(t *testing.T) {
+	c, err := New(testConfig("c", "orders"), Deps{Logger: slog.Default()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tp := topicPartition{"orders", 0}
+	topics := map[string]topicNow{"orders": {id: [16]byte{1}, partitions: 2}}
+	writers := map[string]bool{}
+	for range 3 {
+		c.follow(topics)
+		c.follow(topics) // nothing is new
+		writers[c.parts[tp].writer] = true
+		delete(c.parts, tp)
+	}
+	if len(writers) != 3 {
+		t.Errorf("three times taken over, and stored by %v", writers)
+	}
 }
 
 // What the client hands over is not taken on trust: a place in the log that

@@ -96,7 +96,7 @@ func (w *world) look() *look {
 		if a.place != b.place {
 			return slices.Compare([]byte(a.String()), []byte(b.String()))
 		}
-		return slices.Compare([]byte(a.writer), []byte(b.writer))
+		return a.writer - b.writer
 	})
 	current := map[place][]*entry{}
 	for _, k := range keys {

@@ -116,6 +116,9 @@ func (w *world) sound(v *verdict.Verdict, t *oracle.Truth, last *look) {
 				if f.Word == "unsent" && inSource {
 					w.problem("%d of %v is called unsent and is in the source", n, st.st.Stream)
 				}
+				if missing && (f.Word == "lost" || f.Word == "undelivered") && first[s] != 0 {
+					w.problem("%d of %v is called %s by %s and had arrived", n, st.st.Stream, f.Word, f.By)
+				}
 				if missing && f.Word == "lost" {
 					w.blame(s, f.By, first, there)
 				}

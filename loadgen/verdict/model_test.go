@@ -257,7 +257,8 @@ type world struct {
 	owner     map[place]*consumer
 	ledger    map[entryKey]*entry
 	lazy      map[place]bool // nobody reads it to its end
-	writers   int
+	born      int            // consumers so far
+	writers   int            // of their states so far: a new one whenever a partition is taken over
 	aud       *auditor
 	drained   bool // the load has ended: nothing breaks any more
 	over      bool // and the replicator has come to its end
@@ -959,7 +960,7 @@ const clockBound = int64(1_000_000)
 type entryKey struct {
 	place
 	id     [16]byte
-	writer string
+	writer int
 }
 
 // entry is a stored state, with what the model knows it must hold.
@@ -989,6 +990,7 @@ func (r *reading) clone() reading {
 // partitionState is a consumer's state of one partition.
 type partitionState struct {
 	id          [16]byte
+	writer      int
 	st          *ledger.Received
 	has         reading
 	checkpoints []entry
@@ -996,15 +998,15 @@ type partitionState struct {
 
 // consumer is one life of a consumer process.
 type consumer struct {
-	writer string
+	name   string
 	states map[place]*partitionState
 	paused int // step until which it sleeps
 	zombie int // step until which it works on although others own its partitions; 0: it is none
 }
 
 func (w *world) addConsumer() *consumer {
-	w.writers++
-	c := &consumer{writer: fmt.Sprintf("consumer-%d", w.writers), states: map[place]*partitionState{}}
+	w.born++
+	c := &consumer{name: fmt.Sprintf("consumer-%d", w.born), states: map[place]*partitionState{}}
 	w.consumers = append(w.consumers, c)
 	return c
 }
@@ -1061,7 +1063,7 @@ func (c *consumer) act(w *world) {
 		w.consumers = slices.DeleteFunc(w.consumers, func(x *consumer) bool { return x == c })
 		w.addConsumer()
 		w.faults["consumer crashed"]++
-		w.log("%d %s crashes", w.step, c.writer)
+		w.log("%d %s crashes", w.step, c.name)
 		return
 	case c.zombie == 0 && w.chance(w.c.pause):
 		w.leave(c)
@@ -1069,7 +1071,7 @@ func (c *consumer) act(w *world) {
 		c.zombie = c.paused + 1 + w.r.IntN(30)
 		w.addConsumer()
 		w.faults["consumer became a zombie"]++
-		w.log("%d %s is paused until %d", w.step, c.writer, c.paused)
+		w.log("%d %s is paused until %d", w.step, c.name, c.paused)
 		return
 	case c.zombie == 0 && w.chance(w.c.rebalance):
 		if s := c.states[at]; s != nil && w.chance(0.5) {
@@ -1100,13 +1102,13 @@ func (w *world) leave(c *consumer) {
 
 // store stores the state of a partition.
 func (c *consumer) store(w *world, at place, s *partitionState) {
-	s.st.Writer = c.writer
+	s.st.Writer = fmt.Sprint(s.writer)
 	data, err := s.st.Snapshot(w.now)
 	if err != nil {
 		w.problem("store the state of %v: %v", at, err)
 	}
 	s.has.updated = w.now
-	e := &entry{key: entryKey{at, s.id, c.writer}, data: data, has: s.has.clone()}
+	e := &entry{key: entryKey{at, s.id, s.writer}, data: data, has: s.has.clone()}
 	w.ledger[e.key] = e
 	for _, read := range [][]*dstRecord{s.has.read, s.has.gone} {
 		for _, x := range read {
@@ -1122,7 +1124,7 @@ func (c *consumer) store(w *world, at place, s *partitionState) {
 func (w *world) entries(at place, id [16]byte) []*entry {
 	var out []*entry
 	for i := range w.writers {
-		if e := w.ledger[entryKey{at, id, fmt.Sprintf("consumer-%d", i+1)}]; e != nil {
+		if e := w.ledger[entryKey{at, id, i + 1}]; e != nil {
 			out = append(out, e)
 		}
 	}
@@ -1203,19 +1205,25 @@ func (c *consumer) read(w *world, at place) *partitionState {
 	return s
 }
 
-// take starts with the best state there is.
+// take starts with the best state there is. What it stores replaces nothing that
+// was read before, not even by the same consumer.
 func (c *consumer) take(w *world, log *dstLog) *partitionState {
+	var s *partitionState
 	if e, st := w.best(w.entries(log.place, log.id)); e != nil {
-		return &partitionState{id: log.id, st: st, has: e.has.clone()}
+		s = &partitionState{id: log.id, st: st, has: e.has.clone()}
+	} else {
+		s = c.fresh(w, log)
 	}
-	return c.fresh(w, log)
+	w.writers++
+	s.writer = w.writers
+	return s
 }
 
 // fresh starts at the beginning of the log.
 func (c *consumer) fresh(w *world, log *dstLog) *partitionState {
 	now := w.now + w.r.Int64N(clockBound) - clockBound/2
 	s := &partitionState{id: log.id, has: reading{start: log.start, started: now, next: log.start, epoch: log.epoch()}}
-	s.st = ledger.NewReceived(w.test, log.topic.name, log.id, log.partition, c.writer, log.start, now)
+	s.st = ledger.NewReceived(w.test, log.topic.name, log.id, log.partition, c.name, log.start, now)
 	return s
 }
 
@@ -1232,7 +1240,7 @@ func (c *consumer) rollBack(w *world, log *dstLog, s *partitionState, end int64)
 		base.st, base.has = st, s.checkpoints[n-1].has.clone()
 	}
 	w.faults["consumer rolled back"]++
-	w.log("%d %s rolls %v back from %d to %d", w.step, c.writer, log.place, s.has.next, base.has.next)
+	w.log("%d %s rolls %v back from %d to %d", w.step, c.name, log.place, s.has.next, base.has.next)
 	st := s.st.RollBack(base.st)
 	base.has.generation = s.has.generation + 1
 	base.has.gone = append(slices.Clip(s.has.gone), s.has.read...)
