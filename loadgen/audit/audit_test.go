@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
@@ -269,6 +270,41 @@ func TestDestinationDeleted(t *testing.T) {
 	}
 	if _, ok := e.bounds[verdict.TopicPartition{Topic: "load"}]; ok {
 		t.Error("the log still has an end")
+	}
+}
+
+// Of two consumers, one of which slept through a truncation of the log, neither
+// makes the auditor forget what the other one read.
+func TestStatesOfTwoLogs(t *testing.T) {
+	e := newEvidence("t1")
+	state := func(writer string, epochs ...int32) *ledger.Received {
+		r := ledger.NewReceived("t1", "load", [16]byte{1}, 0, writer, 0, 1)
+		for i, epoch := range epochs {
+			r.Observe(&ledger.Observation{Offset: int64(i), LeaderEpoch: epoch, Kind: message.OK, ID: message.Identity{Run: 1, Sequence: uint64(i)}})
+		}
+		return r
+	}
+	for _, test := range []struct {
+		take            *ledger.Received
+		current, former int
+	}{
+		{state("a", 0), 1, 0},
+		{state("b", 0, 0, 0), 1, 0}, // it took over from a
+		{state("b", 0, 0, 0, 0), 1, 0},
+		{state("a", 0, 0), 1, 0},          // a is late
+		{state("a", 0, 0, 1, 1, 1), 1, 1}, // and reads what replaced the end of the log
+		{state("c", 0, 0, 1, 1, 1, 1), 1, 1},
+		{state("b", 0, 0, 0, 0), 1, 1}, // read from the ledger again
+	} {
+		e.takeReceived(test.take)
+		if current, former := e.split(); len(current) != test.current || len(former) != test.former {
+			t.Errorf("after %s at %d there are %d states of the present and %d of the past, want %d and %d",
+				test.take.Writer, test.take.Next, len(current), len(former), test.current, test.former)
+		}
+	}
+	e.truncated(e.current()[0], 5)
+	if current, former := e.split(); len(current) != 1 || current[0].Writer != "b" || len(former) != 1 {
+		t.Errorf("%d states of the present and %d of the past when the longest is out of date", len(current), len(former))
 	}
 }
 

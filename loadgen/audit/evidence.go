@@ -46,10 +46,10 @@ type evidence struct {
 	expected verdict.Manifest // but the partitions
 	watched  map[string]bool  // topics whose logs are asked for; it only grows
 	sent     map[uint64]*ledger.Sent
-	heard    map[uint64]time.Time // when a run's ledger last changed, by our clock
-	seenAll  map[lineageID]*ledger.Received
-	outdated map[lineageID]int64 // the log of this state was truncated to this offset since
-	topicIDs map[string][16]byte // as the destination has them now
+	heard    map[uint64]time.Time             // when a run's ledger last changed, by our clock
+	seenAll  map[lineageID][]*ledger.Received // those that no other tells all of
+	outdated map[*ledger.Received]int64       // the log of this state was truncated to this offset since
+	topicIDs map[string][16]byte              // as the destination has them now
 	bounds   map[verdict.TopicPartition]verdict.Bounds
 	absent   map[string]int    // how many looks in a row have missed the topic there
 	polls    map[string][]poll // of each topic, how far the destination's logs reached at a time
@@ -101,8 +101,8 @@ func newEvidence(test string) *evidence {
 		watched:    map[string]bool{},
 		sent:       map[uint64]*ledger.Sent{},
 		heard:      map[uint64]time.Time{},
-		seenAll:    map[lineageID]*ledger.Received{},
-		outdated:   map[lineageID]int64{},
+		seenAll:    map[lineageID][]*ledger.Received{},
+		outdated:   map[*ledger.Received]int64{},
 		topicIDs:   map[string][16]byte{},
 		bounds:     map[verdict.TopicPartition]verdict.Bounds{},
 		polls:      map[string][]poll{},
@@ -211,15 +211,24 @@ func (e *evidence) sample(key ledger.Stream, x ledger.Sample) {
 	e.kept.Samples[key] = all
 }
 
-// takeReceived takes in a consumer's snapshot of a partition.
+// takeReceived takes in a consumer's snapshot of a partition. It replaces others
+// of the same generation only if nothing is forgotten with them: two consumers,
+// one of them a zombie, may have read different logs without knowing.
 func (e *evidence) takeReceived(r *ledger.Received) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	id := lineageOf(r)
-	if r.Supersedes(e.seenAll[id]) {
-		e.seenAll[id] = r
-		delete(e.outdated, id)
+	covers := func(a, b *ledger.Received) bool { return a.Writer == b.Writer || a.Covers(b) }
+	if slices.ContainsFunc(e.seenAll[id], func(old *ledger.Received) bool { return !r.Supersedes(old) && covers(old, r) }) {
+		return
 	}
+	e.seenAll[id] = append(slices.DeleteFunc(e.seenAll[id], func(old *ledger.Received) bool {
+		replaced := r.Supersedes(old) && covers(r, old)
+		if replaced {
+			delete(e.outdated, old)
+		}
+		return replaced
+	}), r)
 }
 
 // destination notes how far the destination's logs reach, as asked for at time
@@ -283,8 +292,8 @@ func (e *evidence) ends() map[verdict.TopicPartition]*ledger.Received {
 func (e *evidence) truncated(r *ledger.Received, offset int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if id := lineageOf(r); e.seenAll[id] == r {
-		e.outdated[id] = offset
+	if slices.Contains(e.seenAll[lineageOf(r)], r) {
+		e.outdated[r] = offset
 	}
 }
 
@@ -439,27 +448,28 @@ func (e *evidence) current() []*ledger.Received {
 // that were truncated since.
 func (e *evidence) split() (current, former []*ledger.Received) {
 	newest := map[string]*ledger.Received{}
-	for id, r := range e.seenAll {
-		if n := newest[id.topic]; n == nil || r.Started > n.Started {
-			newest[id.topic] = r
+	all := slices.Concat(slices.Collect(maps.Values(e.seenAll))...)
+	for _, r := range all {
+		if n := newest[r.Topic]; n == nil || r.Started > n.Started {
+			newest[r.Topic] = r
 		}
 	}
 	best := map[verdict.TopicPartition]*ledger.Received{}
-	for id, r := range e.seenAll {
-		is, known := e.topicIDs[id.topic]
+	for _, r := range all {
+		is, known := e.topicIDs[r.Topic]
 		if !known {
-			is = newest[id.topic].TopicID
+			is = newest[r.Topic].TopicID
 		}
-		if _, cut := e.outdated[id]; cut || id.topicID != is {
+		if _, cut := e.outdated[r]; cut || r.TopicID != is {
 			continue
 		}
-		tp := verdict.TopicPartition{Topic: id.topic, Partition: id.partition}
+		tp := verdict.TopicPartition{Topic: r.Topic, Partition: r.Partition}
 		if r.Supersedes(best[tp]) {
 			best[tp] = r
 		}
 	}
-	for id, r := range e.seenAll {
-		if best[verdict.TopicPartition{Topic: id.topic, Partition: id.partition}] == r {
+	for _, r := range all {
+		if best[verdict.TopicPartition{Topic: r.Topic, Partition: r.Partition}] == r {
 			current = append(current, r)
 		} else {
 			former = append(former, r)

@@ -367,6 +367,29 @@ func (r *Received) Continues(other *Received) bool {
 	return last.Epoch >= 0 && slices.ContainsFunc(r.Epochs, func(e EpochEnd) bool { return e.Epoch == last.Epoch && e.Offset >= last.Offset })
 }
 
+// Covers reports whether r certainly tells of every arrival that other tells of.
+func (r *Received) Covers(other *Received) bool {
+	if !r.Continues(other) {
+		return false
+	}
+	for _, o := range other.Streams {
+		if !slices.ContainsFunc(r.Streams, func(s *ReceivedStream) bool { return s.Stream == o.Stream && within(&o.Seen, &s.Seen) }) {
+			return false
+		}
+	}
+	for _, o := range other.Gone {
+		if !slices.ContainsFunc(r.Gone, func(g *GoneStream) bool { return g.Stream == o.Stream && within(&o.Seen, &g.Seen) }) {
+			return false
+		}
+	}
+	return true
+}
+
+func within(part, whole *intervals.Set) bool {
+	rest := part.Minus(whole)
+	return rest.Empty()
+}
+
 func (r *Received) stream(id *message.Identity) *ReceivedStream {
 	if s := r.last; s != nil && s.Stream.Run == id.Run && s.Stream.Epoch == id.Epoch && s.Stream.Partition == id.Partition {
 		return s

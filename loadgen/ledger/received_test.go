@@ -40,6 +40,9 @@ func TestContinues(t *testing.T) {
 		if got := test.r.Continues(test.other); got != test.continues {
 			t.Errorf("%s: %v", test.name, got)
 		}
+		if got := test.r.Covers(test.other); got != test.continues {
+			t.Errorf("%s: covers it: %v", test.name, got)
+		}
 		data, err := test.r.Snapshot(1)
 		if err != nil {
 			t.Fatal(err)
@@ -47,5 +50,22 @@ func TestContinues(t *testing.T) {
 		if r, err := Restore(data); err != nil || r.Continues(test.other) != test.continues {
 			t.Errorf("%s: not so when it was stored and restored (%v)", test.name, err)
 		}
+	}
+}
+
+// The same log read again does not tell of what was rolled back before, nor one
+// that was read in parts of what was removed meanwhile.
+func TestCovers(t *testing.T) {
+	before := read(0, 0, 0).RollBack(read(0, 1))
+	if r := read(0, 1, 1); !r.Continues(before) || r.Covers(before) {
+		t.Error("what was rolled back is forgotten")
+	}
+	if r := read(0, 0, 0).RollBack(read(0, 1, 1)); !r.Covers(before) {
+		t.Error("what is known is not covered")
+	}
+	late := NewReceived("t", "a", [16]byte{1}, 0, "c", 1, 0)
+	late.Observe(&Observation{Offset: 1, Kind: message.OK, ID: message.Identity{Run: 1, Sequence: 1}})
+	if r := read(0, 0); !late.Continues(r) || late.Covers(r) {
+		t.Error("what was removed before it was read is covered")
 	}
 }
