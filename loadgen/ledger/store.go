@@ -363,32 +363,53 @@ func await(ctx context.Context, client *kgo.Client, topic string) (*kmsg.Metadat
 
 // checkConfig refuses settings under which entries would get lost.
 func checkConfig(ctx context.Context, client *kgo.Client, topic string, log *slog.Logger) error {
-	configs, err := kadm.NewClient(client).DescribeTopicConfigs(ctx, topic)
-	if err == nil {
-		var rc kadm.ResourceConfig
-		if rc, err = configs.On(topic, nil); err == nil {
-			err = rc.Err
-		}
-		for _, c := range rc.Configs {
-			value := c.MaybeValue()
-			switch c.Key {
-			case "cleanup.policy":
-				if value != "compact" {
-					return fmt.Errorf("cleanup.policy is %q, which would lose entries: it must be \"compact\": change it (kafka-configs --alter --add-config cleanup.policy=compact), or delete the topic, it will be made anew", value)
-				}
-			case "max.message.bytes":
-				if n, err := strconv.Atoi(value); err == nil && n < minMessageBytes {
-					return fmt.Errorf("max.message.bytes is %d and must be at least %d: change it, or delete the topic, it will be made anew", n, minMessageBytes)
-				}
-			case "message.timestamp.type":
-				if value != "LogAppendTime" {
-					log.Warn("the ledger topic does not have message.timestamp.type=LogAppendTime, so the broker's clock cannot be compared with ours: set it, or delete the topic, it will be made anew", "topic", topic, "message.timestamp.type", value)
-				}
-			}
-		}
-	}
+	rc, err := topicConfig(ctx, client, topic)
 	if err != nil {
 		return fmt.Errorf("read its configuration: %w", explain(err, "DESCRIBE_CONFIGS"))
 	}
+	for _, c := range rc.Configs {
+		value := c.MaybeValue()
+		switch c.Key {
+		case "cleanup.policy":
+			if value != "compact" {
+				return fmt.Errorf("cleanup.policy is %q, which would lose entries: it must be \"compact\": change it (kafka-configs --alter --add-config cleanup.policy=compact), or delete the topic, it will be made anew", value)
+			}
+		case "max.message.bytes":
+			if n, err := strconv.Atoi(value); err == nil && n < minMessageBytes {
+				return fmt.Errorf("max.message.bytes is %d and must be at least %d: change it, or delete the topic, it will be made anew", n, minMessageBytes)
+			}
+		case "message.timestamp.type":
+			if value != "LogAppendTime" {
+				log.Warn("the ledger topic does not have message.timestamp.type=LogAppendTime, so the broker's clock cannot be compared with ours: set it, or delete the topic, it will be made anew", "topic", topic, "message.timestamp.type", value)
+			}
+		}
+	}
 	return nil
+}
+
+// hearsay is how long brokers may take to hear of a topic that was just made.
+const hearsay = 30 * time.Second
+
+// topicConfig asks any broker, which may not have heard yet of a topic that was just made: it is asked
+// again until it has.
+func topicConfig(ctx context.Context, client *kgo.Client, topic string) (kadm.ResourceConfig, error) {
+	ctx, cancel := context.WithTimeout(ctx, hearsay)
+	defer cancel()
+	for {
+		configs, err := kadm.NewClient(client).DescribeTopicConfigs(ctx, topic)
+		var rc kadm.ResourceConfig
+		if err == nil {
+			if rc, err = configs.On(topic, nil); err == nil {
+				err = rc.Err
+			}
+		}
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return rc, err
+		}
+		select {
+		case <-ctx.Done():
+			return rc, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
