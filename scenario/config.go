@@ -135,6 +135,17 @@ func (c *Config) SetDefaults() {
 	c.Destination.SetDefaults()
 }
 
+// SetSmallDefaults fills c with a test that one machine can run: the same shape as SetDefaults, with 3 + 3
+// brokers and 1,000 records per second. Scenario files have their baselines on top of it.
+func (c *Config) SetSmallDefaults() {
+	c.SetDefaults()
+	for _, side := range []*Cluster{&c.Source.Cluster, &c.Destination.Cluster} {
+		side.Nodes, side.Brokers, side.QuorumSize, side.KafkaHeap, side.Partitions = 0, 3, 1, 256<<20, 6
+	}
+	c.Source.Producers, c.Source.Throughput = 1, units.Rate{Kind: units.Records, PerSecond: 1000}
+	c.Destination.Workers, c.Destination.ReplicatorHeap, c.Destination.Consumers = 2, 256<<20, 1
+}
+
 // SetDefaults fills s.
 func (s *Shared) SetDefaults() {
 	*s = Shared{TestID: "test", TopicPattern: "load.*"}

@@ -3,6 +3,9 @@ package scenario
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
@@ -34,4 +37,50 @@ type Target interface {
 	Drain(ctx context.Context) (*verdict.Document, error)
 	// Stop ends and removes everything. It can be called more than once.
 	Stop(ctx context.Context) error
+}
+
+// EndSuffix stands behind a fault's kind in the event that says that it has ended. A target tells the
+// auditor when a fault really began, as an event of the fault's kind such as broker-outage, and when a
+// lasting one really ended, as broker-outage-end; and what happened by itself, such as a process that
+// died. Of other changes, such as of the number of brokers, the runner has told it already.
+const EndSuffix = "-end"
+
+// Features that a scenario may need of a target, beside what its Config says.
+const (
+	FeatureOcean    = "ocean"    // a network between the regions whose delay, loss and partition can be set
+	FeatureSlowDisk = "slowDisk" // brokers whose disk can be slowed down
+	FeatureClock    = "clock"    // load tools whose clock can be set wrong
+	FeatureRoot     = "root"     // the rights of root
+)
+
+// Features returns the meaning of each feature.
+func Features() map[string]string {
+	return map[string]string{
+		FeatureOcean:    "a network between the regions whose delay, loss and partition can be set",
+		FeatureSlowDisk: "brokers whose disk can be slowed down",
+		FeatureClock:    "load tools whose clock can be set wrong",
+		FeatureRoot:     "the rights of root",
+	}
+}
+
+func featureNames() string { return strings.Join(slices.Sorted(maps.Keys(Features())), ", ") }
+
+// Equipped is a Target that knows which features it has. Provides returns nil for one that is there, and
+// else an error that wraps ErrCannotPlay and says why it is not. Other targets are taken to have all.
+type Equipped interface {
+	Provides(feature string) error
+}
+
+// Witness is a Target that leaves evidence of a run: Evidence puts the logs of its processes, the
+// configuration files that it generated and the last metrics below dir, which exists. No secret may be
+// among them. It is called before Stop, also when Start or a Converge has failed.
+type Witness interface {
+	Evidence(ctx context.Context, dir string) error
+}
+
+// Describer is a Target that can say more about itself: ReplicatorName is what copies under c where that is
+// not c.Destination.Replicator, empty otherwise; Versions are those of what it runs.
+type Describer interface {
+	ReplicatorName(c Config) string
+	Versions() map[string]string
 }
