@@ -16,44 +16,79 @@ import (
 	"sync"
 	"time"
 
-	"github.com/AppsFlyer/kafka-mirror-tester/replicators"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/topics"
+	"github.com/AppsFlyer/kafka-mirror-tester/replicators"
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
 // Sizes of the JVMs: 3 + 3 brokers, ZooKeepers and MirrorMaker 2 take about 2.5 GiB. Data sizes are
-// known to be small, so the serial collector does, and costs two cores the least.
+// known to be small, so the serial collector does, and costs two cores the least. The heaps of a
+// scenario are those of nodes of their own.
 const (
 	brokerHeap     = "256m"
 	zooKeeperHeap  = "96m"
 	replicatorHeap = "256m"
 )
 
+// Ports that the programs are known by.
+const (
+	kafkaPort     = 9092
+	zooKeeperPort = 2181
+)
+
 // zooKeeperSession is how long a killed broker goes unnoticed, give or take a tick. Kafka's own 18 s
 // would be most of a short outage.
 const zooKeeperSession = 6 * time.Second
 
+// brokerStop is how long a broker has to hand its partitions over when it is asked to stop, as a pod has.
+const brokerStop = 30 * time.Second
+
 // Cluster is one Kafka cluster: its brokers and a ZooKeeper of its own, so that nothing but the
-// replicator is shared between source and destination, and either can be broken alone.
+// replicator is shared between source and destination, and either can be broken alone. Or it is
+// somebody else's, of which only its addresses are known.
 type Cluster struct {
 	side      string
 	sup       *supervisor
+	net       network
 	jvm       jvm
+	dirs      directories
 	limit     time.Duration // bound on each wait
-	zooKeeper int           // port
-	brokers   []*broker
+	security  *security     // nil: plain text
+	zooKeeper seat          // nil: somebody else's cluster
+	access    connect.Config
 	client    *kgo.Client
 	admin     *kadm.Client
+	options   []kgo.Opt // of further clients, but for the addresses
 
-	mu sync.Mutex // guards the brokers' processes
+	mu      sync.Mutex // guards what follows
+	config  scenario.Cluster
+	brokers []*broker // those there are meant to be, in the order of their ids
 }
 
+// directories of a cluster's files.
+type directories struct {
+	data    string // of the cluster's data
+	configs string // of configuration files
+}
+
+// broker is one broker, with all the addresses that it has had.
 type broker struct {
-	port   int
-	config string // path of its server.properties
-	proc   *process
+	id int
+
+	op      sync.Mutex // held by whoever starts, stops or replaces it
+	removed bool       // no more meant to be there; guarded by op
+	mount   string     // where its data is, if not in the cluster's directory; guarded by op
+
+	// Guarded by the cluster's mu.
+	seat   seat
+	client *kgo.Client // that asks it alone
+	proc   *process    // nil before its first start
 }
 
 // jvm is how to start a Java program.
@@ -94,13 +129,17 @@ log4j.logger.org.apache.kafka.clients.admin.AdminClientConfig=WARN
 log4j.logger.org.reflections=ERROR
 `
 
-// newCluster writes the configuration of a cluster below dir. Nothing is started.
-func newCluster(side string, cfg Config, dir string, ports []int, sup *supervisor, j jvm) (*Cluster, error) {
-	c := &Cluster{side: side, sup: sup, jvm: j, limit: cfg.StartTimeout, zooKeeper: ports[0]}
+// newCluster places a cluster's ZooKeeper and brokers. Nothing is started.
+func newCluster(side string, want scenario.Cluster, limit time.Duration, dirs directories, sup *supervisor, n network, j jvm, sec *security) (_ *Cluster, err error) {
+	c := &Cluster{side: side, sup: sup, net: n, jvm: j, dirs: dirs, limit: limit, security: sec, config: want}
+	if c.zooKeeper, err = n.place(side, "zookeeper", zooKeeperPort); err != nil {
+		return nil, err
+	}
+	host, port := split(c.zooKeeper.listen())
 	zk := map[string]string{
-		"dataDir":                   filepath.Join(dir, side+"-zookeeper"),
-		"clientPort":                strconv.Itoa(c.zooKeeper),
-		"clientPortAddress":         "127.0.0.1",
+		"dataDir":                   filepath.Join(dirs.data, side+"-zookeeper"),
+		"clientPort":                strconv.Itoa(port),
+		"clientPortAddress":         host,
 		"tickTime":                  "1000", // the grain of session timeouts
 		"maxClientCnxns":            "0",
 		"admin.enableServer":        "false", // it would take port 8080
@@ -108,56 +147,143 @@ func newCluster(side string, cfg Config, dir string, ports []int, sup *superviso
 		"autopurge.purgeInterval":   "1",
 		"autopurge.snapRetainCount": "3",
 	}
-	if err := writeProperties(c.zooKeeperConfig(dir), zk); err != nil {
+	if err := writeProperties(c.zooKeeperConfig(), zk); err != nil {
 		return nil, err
 	}
-	for id := range cfg.Brokers {
-		b := &broker{port: ports[1+id], config: filepath.Join(dir, fmt.Sprintf("%s-broker-%d.properties", side, id))}
-		p := c.brokerConfig(cfg, id, b.port, filepath.Join(dir, fmt.Sprintf("%s-broker-%d", side, id)))
-		maps.Copy(p, cfg.BrokerConfig)
-		if err := writeProperties(b.config, p); err != nil {
+	c.access.SetDefaults()
+	c.access.ClientID = "loadgen-lab"
+	sec.reach(&c.access)
+	for id := range want.Brokers {
+		if _, err := c.place(id); err != nil {
 			return nil, err
 		}
-		c.brokers = append(c.brokers, b)
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(c.BootstrapServers()...), kgo.ClientID("loadgen-lab"),
-		kgo.MetadataMinAge(100*time.Millisecond), kgo.RecordDeliveryTimeout(time.Minute),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	return c, c.connect()
+}
+
+// existingCluster is one that the lab has not made.
+func existingCluster(side string, access connect.Config, limit time.Duration, sup *supervisor, n network) (*Cluster, error) {
+	c := &Cluster{side: side, sup: sup, net: n, limit: limit, access: access}
+	return c, c.connect()
+}
+
+// connect makes the cluster's own client.
+func (c *Cluster) connect() error {
+	access := c.access
+	access.BootstrapServers = c.BootstrapServers(outside)
+	opts, err := access.Options()
 	if err != nil {
-		return nil, fmt.Errorf("client of the %s cluster: %w", side, err)
+		return fmt.Errorf("client of the %s cluster: %w", c.side, err)
 	}
-	c.client, c.admin = client, kadm.NewClient(client)
-	return c, nil
+	c.options = append(opts, kgo.MetadataMinAge(100*time.Millisecond), kgo.RecordDeliveryTimeout(time.Minute))
+	c.client, err = kgo.NewClient(append(slices.Clone(c.options), kgo.SeedBrokers(access.BootstrapServers...),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+	if err != nil {
+		return fmt.Errorf("client of the %s cluster: %w", c.side, err)
+	}
+	c.admin = kadm.NewClient(c.client)
+	return nil
 }
 
-func (c *Cluster) zooKeeperConfig(dir string) string {
-	return filepath.Join(dir, c.side+"-zookeeper.properties")
+// ours reports whether the lab runs the cluster itself.
+func (c *Cluster) ours() bool { return c.zooKeeper != nil }
+
+// place makes a broker of the cluster, which is not started.
+func (c *Cluster) place(id int) (*broker, error) {
+	b := &broker{id: id}
+	if err := c.move(b); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.brokers = append(c.brokers, b)
+	return b, nil
 }
 
-func (c *Cluster) brokerConfig(cfg Config, id, port int, data string) map[string]string {
-	replicas := cfg.replicas(c.side)
-	minISR := 1
-	if c.side == Source && replicas > 2 {
-		minISR = 2 // with two replicas, one dead broker would already stop acks=all
+// move gives a broker an address. It must not run.
+func (c *Cluster) move(b *broker) error {
+	c.mu.Lock()
+	old := b.seat
+	c.mu.Unlock()
+	if old != nil {
+		if err := old.close(); err != nil {
+			return err
+		}
 	}
-	internal := min(3, cfg.Brokers)
-	return map[string]string{
-		"broker.id":                       strconv.Itoa(id),
-		"listeners":                       "PLAINTEXT://" + address(port),
-		"log.dirs":                        data,
-		"zookeeper.connect":               address(c.zooKeeper),
+	seat, err := c.net.place(c.side, fmt.Sprintf("broker-%d", b.id), kafkaPort)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b.seat = seat
+	b.forget()
+	return nil
+}
+
+// forget closes the client that asks the broker alone. Call it with the cluster's mu held.
+func (b *broker) forget() {
+	if b.client != nil {
+		b.client.Close()
+		b.client = nil
+	}
+}
+
+// ask is for requests to the broker itself.
+func (c *Cluster) ask(b *broker) (kmsg.Requestor, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b.client == nil {
+		client, err := kgo.NewClient(append(slices.Clone(c.options), kgo.SeedBrokers(b.seat.reach(outside)))...)
+		if err != nil {
+			return nil, fmt.Errorf("client of %s broker %d: %w", c.side, b.id, err)
+		}
+		b.client = client
+	}
+	return b.client.SeedBrokers()[0], nil
+}
+
+func (c *Cluster) zooKeeperConfig() string {
+	return filepath.Join(c.dirs.configs, c.side+"-zookeeper.properties")
+}
+
+func (c *Cluster) brokerConfig(b *broker) string {
+	return filepath.Join(c.dirs.configs, fmt.Sprintf("%s-broker-%d.properties", c.side, b.id))
+}
+
+// data is where a broker keeps its log.
+func (c *Cluster) data(b *broker) string {
+	if b.mount != "" {
+		return b.mount
+	}
+	return filepath.Join(c.dirs.data, fmt.Sprintf("%s-broker-%d", c.side, b.id))
+}
+
+// properties returns the configuration of a broker as it is to be now.
+func (c *Cluster) properties(b *broker) map[string]string {
+	c.mu.Lock()
+	want, seat := c.config, b.seat
+	c.mu.Unlock()
+	internal := min(3, want.Brokers)
+	retention := time.Duration(want.Retention).Milliseconds()
+	p := map[string]string{
+		"broker.id":                       strconv.Itoa(b.id),
+		"listeners":                       c.security.scheme() + "://" + seat.listen(),
+		"security.inter.broker.protocol":  c.security.scheme(),
+		"log.dirs":                        c.data(b),
+		"zookeeper.connect":               c.zooKeeper.reach(c.side),
 		"zookeeper.session.timeout.ms":    strconv.FormatInt(zooKeeperSession.Milliseconds(), 10),
 		"zookeeper.connection.timeout.ms": "30000",
 
-		"default.replication.factor":     strconv.Itoa(replicas),
-		"min.insync.replicas":            strconv.Itoa(minISR),
+		"default.replication.factor":     strconv.Itoa(want.ReplicationFactor),
+		"min.insync.replicas":            strconv.Itoa(want.MinInsyncReplicas),
 		"unclean.leader.election.enable": "false",
 		"auto.create.topics.enable":      "false",
-		"num.partitions":                 strconv.Itoa(cfg.Partitions),
+		"num.partitions":                 strconv.Itoa(want.Partitions),
 
 		// Retention deletes whole segments: a fifth keeps what is there beyond its time below 20 %.
-		"log.retention.ms":                strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
-		"log.roll.ms":                     strconv.FormatInt(cfg.Retention.Milliseconds()/5, 10),
+		"log.retention.ms":                strconv.FormatInt(retention, 10),
+		"log.roll.ms":                     strconv.FormatInt(retention/5, 10),
 		"log.retention.check.interval.ms": "10000",
 
 		"offsets.topic.replication.factor":         strconv.Itoa(internal),
@@ -176,6 +302,9 @@ func (c *Cluster) brokerConfig(cfg Config, id, port int, data string) map[string
 		"socket.receive.buffer.bytes":         "-1",
 		"replica.socket.receive.buffer.bytes": "-1",
 	}
+	c.security.broker(p)
+	maps.Copy(p, want.KafkaConfig)
+	return p
 }
 
 func writeProperties(path string, p map[string]string) error {
@@ -186,130 +315,310 @@ func writeProperties(path string, p map[string]string) error {
 }
 
 // start starts ZooKeeper and every broker, and returns when each broker knows of all.
-func (c *Cluster) start(ctx context.Context, dir string) error {
+func (c *Cluster) start(ctx context.Context) error {
 	ctx, end := c.sup.during(ctx)
 	defer end()
-	_, err := c.sup.start(c.jvm.command(c.side+" zookeeper", zooKeeperHeap,
-		"org.apache.zookeeper.server.quorum.QuorumPeerMain", c.zooKeeperConfig(dir)))
-	if err != nil {
+	zk := c.jvm.command(c.side+" zookeeper", zooKeeperHeap, "org.apache.zookeeper.server.quorum.QuorumPeerMain", c.zooKeeperConfig())
+	zk.in = c.zooKeeper.start()
+	if _, err := c.sup.start(zk); err != nil {
 		return err
 	}
-	err = await(ctx, c.limit, c.side+" ZooKeeper", func(ctx context.Context) error {
+	err := await(ctx, c.limit, c.side+" ZooKeeper", func(ctx context.Context) error {
 		_, err := c.askZooKeeper(ctx, "ruok")
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for id := range c.brokers {
-		if err := c.startProcess(id); err != nil {
+	all := c.members()
+	for _, b := range all {
+		if err := c.startProcess(b); err != nil {
 			return err
 		}
 	}
-	return await(ctx, c.limit, fmt.Sprintf("%s cluster of %d brokers", c.side, len(c.brokers)), func(ctx context.Context) error {
-		for id, b := range c.client.SeedBrokers() { // in the order of BootstrapServers
-			m, err := metadata(ctx, b)
+	return await(ctx, c.limit, fmt.Sprintf("%s cluster of %d brokers", c.side, len(all)), func(ctx context.Context) error {
+		for _, b := range all {
+			m, err := c.view(ctx, b)
 			if err != nil {
-				return fmt.Errorf("broker %d: %w", id, err)
+				return fmt.Errorf("broker %d: %w", b.id, err)
 			}
-			if len(m.Brokers) != len(c.brokers) || m.ControllerID < 0 {
-				return fmt.Errorf("broker %d knows of brokers %v and of controller %d", id, brokerIDs(m), m.ControllerID)
+			if len(m.Brokers) != len(all) || m.ControllerID < 0 {
+				return fmt.Errorf("broker %d knows of brokers %v and of controller %d", b.id, brokerIDs(m), m.ControllerID)
 			}
 		}
 		return nil
 	})
 }
 
-func (c *Cluster) startProcess(id int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	p, err := c.sup.start(c.jvm.command(fmt.Sprintf("%s broker %d", c.side, id), brokerHeap, "kafka.Kafka", c.brokers[id].config))
+// view is a broker's own view of the cluster and some topics.
+func (c *Cluster) view(ctx context.Context, b *broker, topics ...string) (*kmsg.MetadataResponse, error) {
+	ask, err := c.ask(b)
+	if err != nil {
+		return nil, err
+	}
+	return metadata(ctx, ask, topics...)
+}
+
+// startProcess writes the broker's configuration and starts it. Nobody else may do so at the same time.
+func (c *Cluster) startProcess(b *broker) error {
+	if err := writeProperties(c.brokerConfig(b), c.properties(b)); err != nil {
+		return err
+	}
+	start := c.jvm.command(fmt.Sprintf("%s broker %d", c.side, b.id), brokerHeap, "kafka.Kafka", c.brokerConfig(b))
+	start.in = c.at(b).start()
+	p, err := c.sup.start(start)
 	if err != nil {
 		return err
 	}
-	c.brokers[id].proc = p
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b.proc = p
 	return nil
 }
 
-// BootstrapServers returns the addresses of all brokers, host:port, in the order of their ids. They
-// stay the same while brokers are killed and started.
-func (c *Cluster) BootstrapServers() []string {
+// members returns the brokers there are meant to be.
+func (c *Cluster) members() []*broker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.brokers)
+}
+
+// at is where a broker is now.
+func (c *Cluster) at(b *broker) seat {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return b.seat
+}
+
+// BootstrapServers returns the addresses of the brokers there are meant to be, host:port, as they are
+// reached from a side, in the order of their ids. They stay the same while brokers are killed and started.
+func (c *Cluster) BootstrapServers(from string) []string {
+	if !c.ours() {
+		return c.access.BootstrapServers
+	}
 	var all []string
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, b := range c.brokers {
-		all = append(all, address(b.port))
+		all = append(all, b.seat.reach(from))
 	}
 	return all
 }
 
-// Admin returns a client of the cluster. It is the cluster's own: do not close it. Its metadata may
-// come from a cache.
-func (c *Cluster) Admin() *kadm.Client { return c.admin }
+// Client returns a client of the cluster. It is the cluster's own: do not close it.
+func (c *Cluster) Client() *kgo.Client { return c.client }
 
-// running returns the broker's process, nil where it does not run.
-func (c *Cluster) running(id int) (*process, error) {
-	if id < 0 || id >= len(c.brokers) {
-		return nil, fmt.Errorf("the %s cluster has no broker %d: its brokers are 0 to %d", c.side, id, len(c.brokers)-1)
+// Options returns what further clients of the cluster are made with.
+func (c *Cluster) Options() []kgo.Opt {
+	return append(slices.Clone(c.options), kgo.SeedBrokers(c.BootstrapServers(outside)...))
+}
+
+// close closes the cluster's clients.
+func (c *Cluster) close() {
+	if c == nil || c.client == nil {
+		return
 	}
+	c.client.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.brokers[id].proc
-	if p == nil {
-		return nil, nil
-	}
-	select {
-	case <-p.done:
-		return nil, nil
-	default:
-		return p, nil
+	for _, b := range c.brokers {
+		b.forget()
 	}
 }
 
-// Kill kills the broker as kill -9 does, and returns when its process has ended. The cluster
-// notices some seconds later. Disk and address stay. The error says that it does not run or does
-// not exist.
-func (c *Cluster) Kill(id int) error {
-	p, err := c.running(id)
-	if err != nil {
-		return err
+// broker returns one of the brokers there are meant to be.
+func (c *Cluster) broker(id int) (*broker, error) {
+	all := c.members()
+	if id < 0 || id >= len(all) {
+		return nil, fmt.Errorf("the %s cluster has no broker %d: its brokers are 0 to %d", c.side, id, len(all)-1)
 	}
+	return all[id], nil
+}
+
+// running returns the broker's process, nil where it does not run.
+func (c *Cluster) running(b *broker) *process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b.proc == nil || !b.proc.alive() {
+		return nil
+	}
+	return b.proc
+}
+
+// down kills a broker as kill -9 does, and returns when its process has ended. The cluster notices some
+// seconds later. Disk and address stay. One that is just being started is waited for.
+func (c *Cluster) down(b *broker) error {
+	b.op.Lock()
+	defer b.op.Unlock()
+	p := c.running(b)
 	if p == nil {
-		return fmt.Errorf("kill %s broker %d: it does not run", c.side, id)
+		return fmt.Errorf("kill %s broker %d: it does not run", c.side, b.id)
 	}
 	p.kill()
 	return nil
 }
 
-// Start starts a killed broker on its old disk and address, and returns when the controller has
-// taken it in again. It waits first until the cluster has noticed the kill: a broker that returns
-// earlier finds its own id still taken, and ends.
-func (c *Cluster) Start(ctx context.Context, id int) error {
+// returns starts a broker that is down, and returns when the controller has taken it in again.
+func (c *Cluster) returns(ctx context.Context, b *broker) error {
+	b.op.Lock()
+	defer b.op.Unlock()
+	return c.bringUp(ctx, b)
+}
+
+// replace starts a broker that is down anew: with an empty disk and another address, as a pod that is
+// replaced.
+func (c *Cluster) replace(ctx context.Context, b *broker) error {
+	b.op.Lock()
+	defer b.op.Unlock()
+	if b.removed {
+		return nil
+	}
+	if err := c.wipe(b); err != nil {
+		return err
+	}
+	if err := c.move(b); err != nil {
+		return err
+	}
+	return c.bringUp(ctx, b)
+}
+
+// freeze stops a broker's process as SIGSTOP does.
+func (c *Cluster) freeze(b *broker) error {
+	b.op.Lock()
+	defer b.op.Unlock()
+	p := c.running(b)
+	if p == nil {
+		return fmt.Errorf("pause %s broker %d: it does not run", c.side, b.id)
+	}
+	return p.freeze()
+}
+
+// thaw has a broker's process run on, if it is still there.
+func (c *Cluster) thaw(b *broker) error {
+	b.op.Lock()
+	defer b.op.Unlock()
+	if p := c.running(b); p != nil {
+		return p.thaw()
+	}
+	return nil
+}
+
+// bringUp starts a broker that does not run on its disk and address, and returns when the controller has
+// taken it in. It waits first until the cluster has noticed its end: a broker that returns earlier finds
+// its own id still taken, and ends. One that is no more meant to be there is left alone. Call it with
+// b.op held.
+func (c *Cluster) bringUp(ctx context.Context, b *broker) error {
 	ctx, end := c.sup.during(ctx)
 	defer end()
-	p, err := c.running(id)
+	if b.removed || c.running(b) != nil {
+		return nil
+	}
+	if err := c.waitUnregistered(ctx, b.id); err != nil {
+		return err
+	}
+	if err := c.startProcess(b); err != nil {
+		return err
+	}
+	ask, err := c.ask(b)
 	if err != nil {
 		return err
 	}
-	if p != nil {
-		return fmt.Errorf("start %s broker %d: it runs already", c.side, id)
-	}
-	if err := c.waitUnregistered(ctx, id); err != nil {
-		return err
-	}
-	if err := c.startProcess(id); err != nil {
-		return err
-	}
-	return await(ctx, c.limit, fmt.Sprintf("%s broker %d", c.side, id), func(ctx context.Context) error {
+	return await(ctx, c.limit, fmt.Sprintf("%s broker %d", c.side, b.id), func(ctx context.Context) error {
 		// Its own view: it knows nothing until the controller has told it, where others may not have
 		// heard of its death yet.
-		m, err := metadata(ctx, c.client.SeedBrokers()[id])
+		m, err := metadata(ctx, ask)
 		if err != nil {
 			return err
 		}
-		if !slices.Contains(brokerIDs(m), int32(id)) {
+		if !slices.Contains(brokerIDs(m), int32(b.id)) {
 			return errors.New("the controller has not taken it in yet")
 		}
 		return nil
 	})
+}
+
+// wipe empties a broker's disk.
+func (c *Cluster) wipe(b *broker) error {
+	entries, err := os.ReadDir(c.data(b))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(c.data(b), e.Name())))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("empty the disk of %s broker %d: %w", c.side, b.id, err)
+	}
+	return nil
+}
+
+// restart has a broker follow its configuration: it is asked to stop, and started again.
+func (c *Cluster) restart(ctx context.Context, b *broker) error {
+	b.op.Lock()
+	defer b.op.Unlock()
+	if p := c.running(b); p != nil {
+		p.terminate(brokerStop)
+	}
+	return c.bringUp(ctx, b)
+}
+
+// resize adds brokers, which start empty, or stops those with the highest ids. The partitions of a
+// stopped one are not moved and its disk is gone, as with a StatefulSet of fewer pods.
+func (c *Cluster) resize(ctx context.Context, brokers int) error {
+	for have := len(c.members()); have > brokers; have-- {
+		b, err := c.broker(have - 1)
+		if err != nil {
+			return err
+		}
+		b.op.Lock()
+		b.removed = true
+		if p := c.running(b); p != nil {
+			p.terminate(brokerStop)
+		}
+		err = c.wipe(b)
+		b.op.Unlock()
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		b.forget()
+		c.brokers = c.brokers[:have-1]
+		c.mu.Unlock()
+	}
+	for have := len(c.members()); have < brokers; have++ {
+		b, err := c.place(have)
+		if err != nil {
+			return err
+		}
+		b.op.Lock()
+		err = c.bringUp(ctx, b)
+		b.op.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configure takes over what the cluster is to be like. Brokers follow when they start again.
+func (c *Cluster) configure(want scenario.Cluster) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.config = want
+}
+
+// roll restarts the brokers one after another, each when the one before is in sync again.
+func (c *Cluster) roll(ctx context.Context, topics []string) error {
+	for _, b := range c.members() {
+		if err := c.restart(ctx, b); err != nil {
+			return err
+		}
+		if err := c.WaitInSync(ctx, c.limit, b.id, topics...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Cluster) waitUnregistered(ctx context.Context, id int) error {
@@ -330,7 +639,7 @@ func (c *Cluster) waitUnregistered(ctx context.Context, id int) error {
 // askZooKeeper sends one of ZooKeeper's four-letter words.
 func (c *Cluster) askZooKeeper(ctx context.Context, word string) (string, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp4", address(c.zooKeeper))
+	conn, err := d.DialContext(ctx, "tcp4", c.zooKeeper.reach(outside))
 	if err != nil {
 		return "", err
 	}
@@ -385,7 +694,7 @@ func brokerIDs(m *kmsg.MetadataResponse) []int32 {
 // WaitWithout returns when every partition of the topics has a leader and none is led by or in sync
 // with that broker: the cluster has noticed that it is dead. With -1, leaders are enough.
 func (c *Cluster) WaitWithout(ctx context.Context, limit time.Duration, id int, topics ...string) error {
-	return c.waitPartitions(ctx, c.client, limit, "leaders", topics, func(p kmsg.MetadataResponseTopicPartition) bool {
+	return c.waitPartitions(ctx, func(ctx context.Context) (*kmsg.MetadataResponse, error) { return metadata(ctx, c.client, topics...) }, limit, "leaders", func(p kmsg.MetadataResponseTopicPartition) bool {
 		return p.Leader >= 0 && p.Leader != int32(id) && !slices.Contains(p.ISR, int32(id))
 	})
 }
@@ -393,19 +702,20 @@ func (c *Cluster) WaitWithout(ctx context.Context, limit time.Duration, id int, 
 // WaitInSync returns when all replicas of every partition of the topics are in sync, as that broker
 // sees it. One that has just returned is the one to ask: it has no memory of before.
 func (c *Cluster) WaitInSync(ctx context.Context, limit time.Duration, id int, topics ...string) error {
-	if _, err := c.running(id); err != nil {
+	b, err := c.broker(id)
+	if err != nil {
 		return err
 	}
-	return c.waitPartitions(ctx, c.client.SeedBrokers()[id], limit, "all replicas in sync", topics, func(p kmsg.MetadataResponseTopicPartition) bool {
+	return c.waitPartitions(ctx, func(ctx context.Context) (*kmsg.MetadataResponse, error) { return c.view(ctx, b, topics...) }, limit, "all replicas in sync", func(p kmsg.MetadataResponseTopicPartition) bool {
 		return p.Leader >= 0 && len(p.ISR) == len(p.Replicas)
 	})
 }
 
-func (c *Cluster) waitPartitions(ctx context.Context, ask kmsg.Requestor, limit time.Duration, what string, topics []string, good func(kmsg.MetadataResponseTopicPartition) bool) error {
+func (c *Cluster) waitPartitions(ctx context.Context, look func(context.Context) (*kmsg.MetadataResponse, error), limit time.Duration, what string, good func(kmsg.MetadataResponseTopicPartition) bool) error {
 	ctx, end := c.sup.during(ctx)
 	defer end()
 	return await(ctx, limit, fmt.Sprintf("%s cluster: %s", c.side, what), func(ctx context.Context) error {
-		m, err := metadata(ctx, ask, topics...)
+		m, err := look(ctx)
 		if err != nil {
 			return err
 		}
@@ -438,11 +748,46 @@ func (c *Cluster) Leader(ctx context.Context, topic string, partition int32) (in
 	return -1, fmt.Errorf("%s/%d in the %s cluster has no leader", topic, partition, c.side)
 }
 
-// createTopic makes a topic and waits until it is led.
-func (c *Cluster) createTopic(ctx context.Context, topic string, partitions, replicas int) error {
-	r, err := c.admin.CreateTopic(ctx, int32(partitions), int16(replicas), nil, topic)
-	if err = errors.Join(err, r.Err); err != nil {
-		return fmt.Errorf("create topic %s in the %s cluster: %w", topic, c.side, err)
+// applyTopics makes the topics that do not exist, and brings the settings of those that do to what the
+// cluster's configuration says. Partitions are added to topics that have fewer with grow only.
+func (c *Cluster) applyTopics(ctx context.Context, names []string, partitions int, grow bool) error {
+	if len(names) == 0 {
+		return nil
 	}
-	return c.WaitWithout(ctx, c.limit, -1, topic)
+	c.mu.Lock()
+	want := c.config
+	c.mu.Unlock()
+	return await(ctx, c.limit, fmt.Sprintf("topics %s in the %s cluster", strings.Join(names, ", "), c.side), func(context.Context) error {
+		// A bound of its own: making a topic takes longer than one look.
+		ctx, cancel := context.WithTimeout(ctx, c.limit)
+		defer cancel()
+		for _, name := range names {
+			have, err := c.partitions(ctx, name)
+			if err != nil {
+				return err
+			}
+			t := topics.Config{
+				Names: []string{name}, Partitions: max(have, partitions), Replicas: want.ReplicationFactor,
+				Retention: time.Duration(want.Retention), MinInSyncReplicas: want.MinInsyncReplicas,
+				LogAppendTime: c.side == Destination, // the arrival time that latency is measured to
+			}
+			if _, err := topics.Apply(ctx, c.client, t, grow); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, topics.Refused)
+}
+
+// partitions returns how many a topic has, 0 where it does not exist.
+func (c *Cluster) partitions(ctx context.Context, topic string) (int, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	one := kmsg.NewMetadataRequestTopic()
+	one.Topic = &topic
+	req.Topics = append(req.Topics, one)
+	m, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return 0, fmt.Errorf("partitions of %s in the %s cluster: %w", topic, c.side, err)
+	}
+	return len(m.Topics[0].Partitions), nil
 }

@@ -1,11 +1,16 @@
 package lab
 
 import (
+	"errors"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
 func defaults() Config {
@@ -14,20 +19,50 @@ func defaults() Config {
 	return c
 }
 
-func TestDefaultsAreValidAndFollowTheDesign(t *testing.T) {
-	c := defaults()
-	if err := c.Validate(); err != nil {
+// small is a test that costs little.
+func small() testConfig {
+	var t Test
+	t.SetDefaults()
+	c := testConfig{t.Baseline}
+	c.TestID = "small"
+	c.setTopics("lab")
+	c.Source.Partitions, c.Destination.Partitions = 6, 6
+	c.Source.ReplicationFactor, c.Source.MinInsyncReplicas = 2, 1
+	c.Source.Throughput.PerSecond = 200
+	c.Destination.ReplicatorConfig = map[string]string{"tasks.max": "2", "refresh.topics.interval.seconds": "1"}
+	return c
+}
+
+// testLab has nothing started.
+func testLab(t *testing.T, cfg Config) *Lab {
+	t.Helper()
+	l, err := New(cfg, slog.New(slog.DiscardHandler), io.Discard)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if c.replicas(Source) != 3 || c.replicas(Destination) != 2 {
-		t.Errorf("replicas %d and %d, want 3 and 2", c.replicas(Source), c.replicas(Destination))
+	return l
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	var test Test
+	test.SetDefaults()
+	if err := test.Validate(); err != nil {
+		t.Error(err)
 	}
-	c.Brokers = 1
-	if err := c.Validate(); err != nil {
-		t.Errorf("one broker each, nothing else said: %v", err)
+	if err := testLab(t, defaults()).Check([]scenario.Config{small().Config}); err != nil {
+		t.Error(err)
 	}
-	if c.replicas(Source) != 1 || c.replicas(Destination) != 1 {
-		t.Errorf("replicas %d and %d on one broker", c.replicas(Source), c.replicas(Destination))
+}
+
+func contains(t *testing.T, err error, want ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, w := range want {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%q is not in: %v", w, err)
+		}
 	}
 }
 
@@ -40,34 +75,107 @@ func TestValidateNamesEachMistake(t *testing.T) {
 		change func(*Config)
 		want   []string
 	}{
-		"zero partitions":     {func(c *Config) { c.Partitions = 0 }, []string{"num-partitions is 0", "1 to 10000"}},
-		"no brokers":          {func(c *Config) { c.Brokers = 0 }, []string{"brokers is 0"}},
-		"too many replicas":   {func(c *Config) { c.Replicas = 4 }, []string{"num-replicas is 4", "0 to 3"}},
-		"no topic":            {func(c *Config) { c.Topics = nil }, []string{"topics is empty"}},
-		"ledger as topic":     {func(c *Config) { c.Topics = []string{"kmt-ledger-source"} }, []string{"used by the tester itself"}},
-		"bad topic":           {func(c *Config) { c.Topics = []string{"a b"} }, []string{`"a b"`}},
-		"topic twice":         {func(c *Config) { c.Topics = []string{"a", "a"} }, []string{"twice"}},
-		"short retention":     {func(c *Config) { c.Retention = time.Second }, []string{"retention is 1s"}},
-		"no rate":             {func(c *Config) { c.Throughput = "" }, []string{"throughput is empty"}},
-		"unknown side":        {func(c *Config) { c.Kill = "both" }, []string{`kill is "both"`}},
-		"kill past the end":   {func(c *Config) { c.KillFor = 2 * time.Minute }, []string{"reach the end", "duration 2m0s"}},
-		"unknown replicator":  {func(c *Config) { c.Replicator = "brooklin" }, []string{`replicator is "brooklin"`, "mirrormaker2"}},
-		"output is a file":    {func(c *Config) { c.Output = file }, []string{file, "is a file"}},
-		"several at once":     {func(c *Config) { c.Producers, c.Consumers = 0, -1 }, []string{"producers is 0", "consumers is -1"}},
-		"fraction of seconds": {func(c *Config) { c.RefreshInterval = 1500 * time.Millisecond }, []string{"refresh-interval is 1.5s"}},
+		"output is a file": {func(c *Config) { c.Output = file }, []string{file, "is a file"}},
+		"no output":        {func(c *Config) { c.Output = "" }, []string{"output is empty"}},
+		"several at once":  {func(c *Config) { c.DrainIdle, c.StartTimeout = 0, 0 }, []string{"drain-idle is 0s", "start-timeout is 0s"}},
+		"no time to drain": {func(c *Config) { c.DrainTimeout = time.Second }, []string{"drain-timeout is 1s", "at least 30s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := defaults()
 			test.change(&c)
-			err := c.Validate()
-			if err == nil {
-				t.Fatal("no error")
+			_, err := New(c, slog.New(slog.DiscardHandler), io.Discard)
+			contains(t, err, test.want...)
+		})
+	}
+	var test Test
+	test.SetDefaults()
+	test.Kill, test.Duration = "both", 0
+	contains(t, test.Validate(), `kill is "both"`, "duration is 0s")
+	test.Kill, test.Duration, test.KillFor = Source, 2*time.Minute, 2*time.Minute
+	contains(t, test.Validate(), "reach the end", "duration 2m0s")
+}
+
+// What is wrong with a scenario is said before anything is made, each mistake once, and what the lab
+// cannot play is told apart from what nobody can.
+func TestCheckReportsMistakesAtOnce(t *testing.T) {
+	l := testLab(t, defaults())
+	for name, test := range map[string]struct {
+		change func(*scenario.Config)
+		cannot bool
+		want   []string
+	}{
+		"mistakes of the model": {func(c *scenario.Config) { c.Source.Partitions, c.Destination.Consumers = 0, 0 }, false,
+			[]string{"partitions: 0", "consumers: 0"}},
+		"ledger as topic": {func(c *scenario.Config) { c.Source.Topics = []string{"kmt-ledger-source"} }, false, []string{"tester's own"}},
+		"topics that Kafka takes for one": {func(c *scenario.Config) {
+			c.TopicPattern, c.Source.Topics = "a.b|a_b", []string{"a.b", "a_b"}
+		}, false, []string{"differ in '.' and '_' only"}},
+		"idle workers":        {func(c *scenario.Config) { c.Destination.Workers = 9 }, false, []string{"workers: 9", "gives work to 2", "tasks.max"}},
+		"bad expectation":     {func(c *scenario.Config) { c.Destination.Expectations = []string{"p99<=5s"} }, false, []string{`no quantity "p99"`}},
+		"not the user's key":  {func(c *scenario.Config) { c.Destination.ReplicatorConfig = map[string]string{"clusters": "a"} }, false, []string{"clusters"}},
+		"another replicator":  {func(c *scenario.Config) { c.Destination.Replicator = scenario.Brooklin }, true, []string{`"brooklin"`, "mirrormaker2"}},
+		"KRaft":               {func(c *scenario.Config) { c.Source.KafkaMode = scenario.KRaft }, true, []string{"source: kafkaMode", "ZooKeeper only"}},
+		"more than there fit": {func(c *scenario.Config) { c.Source.Brokers = 31 }, true, []string{"brokers: 31", "room for 30"}},
+		"several, and one that cannot be": {func(c *scenario.Config) {
+			c.Source.KafkaMode, c.Source.Partitions = scenario.KRaft, 0
+		}, false, []string{"partitions: 0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := small().Config
+			test.change(&c)
+			err := l.Check([]scenario.Config{c})
+			contains(t, err, test.want...)
+			if errors.Is(err, scenario.ErrCannotPlay) != test.cannot {
+				t.Errorf("cannot be played: %t, want %t: %v", !test.cannot, test.cannot, err)
 			}
-			for _, w := range test.want {
-				if !strings.Contains(err.Error(), w) {
-					t.Errorf("%q is not in: %v", w, err)
-				}
+			if again := l.Check([]scenario.Config{c, c, c}); again.Error() != err.Error() {
+				t.Errorf("said more than once: %v", again)
 			}
 		})
 	}
+}
+
+func TestCheckRefusesWhatCannotChange(t *testing.T) {
+	l := testLab(t, defaults())
+	for name, test := range map[string]struct {
+		change func(*scenario.Config)
+		want   string
+	}{
+		"fewer partitions": {func(c *scenario.Config) { c.Source.Partitions = 5 }, "source: partitions: 5, and there are 6"},
+		"replicas":         {func(c *scenario.Config) { c.Destination.ReplicationFactor = 3 }, "destination: replicationFactor: 3"},
+		"security":         {func(c *scenario.Config) { c.Secure = true }, "secure: true"},
+		"another test":     {func(c *scenario.Config) { c.TestID = "other" }, "testId: other"},
+		"headers":          {func(c *scenario.Config) { c.Source.UseMessageHeaders = true }, "useMessageHeaders: true"},
+		"replicator":       {func(c *scenario.Config) { c.Destination.Replicator = scenario.NoReplicator }, "replicator: none"},
+		"expectations":     {func(c *scenario.Config) { c.Destination.Expectations = []string{"duplicates<=0"} }, "expectations: [duplicates<=0]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base, next := small().Config, small().Config
+			test.change(&next)
+			contains(t, l.Check([]scenario.Config{base, base, next}), test.want)
+		})
+	}
+	next := small().Config
+	next.Source.Brokers, next.Destination.Brokers = 4, 2
+	next.Source.Topics = append(next.Source.Topics, "lab2")
+	next.TopicPattern = "lab.*"
+	next.Source.Partitions, next.Source.Retention, next.Destination.Workers = 24, next.Source.Retention*2, 2
+	next.Source.Fault = scenario.Fault{Kind: "broker-pause", Victims: []int{3}, Duration: scenario.Duration(time.Minute)}
+	next.Destination.Fault = scenario.Fault{Kind: "region-outage", Duration: scenario.Duration(time.Minute)}
+	base := small().Config
+	base.TopicPattern = "lab.*"
+	if err := l.Check([]scenario.Config{base, next, base}); err == nil || strings.Contains(err.Error(), "brokers") {
+		t.Errorf("back to fewer partitions: %v", err)
+	}
+	if err := l.Check([]scenario.Config{base, next}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A disk that is nearly full is found before brokers are started on it.
+func TestRoomOnTheDisk(t *testing.T) {
+	if err := checkRoom(t.TempDir(), 1); err != nil {
+		t.Error(err)
+	}
+	contains(t, checkRoom(t.TempDir(), 1<<62), "MiB left", "make room")
 }

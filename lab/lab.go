@@ -3,7 +3,6 @@ package lab
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,18 +12,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/AppsFlyer/kafka-mirror-tester/replicators"
-	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
-// Exit codes of the lab; those of a verdict are the auditor's.
+// Exit codes of a test; those of a verdict are the auditor's.
 const (
 	exitHolds     = 0
 	exitBroken    = 1
@@ -32,92 +31,134 @@ const (
 	exitCannotSay = 3
 )
 
-// producerStop is how long a producer may take to stop: its own default of 30 s and some.
-const producerStop = 60 * time.Second
+// toolStop is how long a load tool may take to stop: its own default of 30 s and some.
+const toolStop = 60 * time.Second
 
-// Lab is one test on real Kafka, step by step: New, Start, Load, any number of Kill and Return,
-// Drain, and Stop in any case. Run does them all; a test may do them itself. Its methods are not
-// meant for use by several goroutines at once.
+// Lab is one test on real Kafka: it is a scenario.Target. Its methods are called by one goroutine at a
+// time, in the order that scenario.Target has.
 type Lab struct {
-	Source, Destination *Cluster // set by New, running after Start
-	TestID              string   // the test's id, fresh for each lab
+	Source, Destination *Cluster // set by Start
 
-	cfg     Config
-	logger  *slog.Logger
-	out     *lines
-	binary  string // of the load tools
-	jvm     jvm
-	sup     *supervisor
-	work    *workDir
-	logs    string
-	madeOut string // the output directory, where this lab made it
-	spare   []int  // ports for the load tools
+	cfg    Config
+	logger *slog.Logger
+	out    *lines
+	binary string // of the load tools
+	jvm    jvm
+	sup    *supervisor
+	work   *workDir
+	net    network
+	logs   string
+	// madeOut is the output directory, where this lab made it.
+	madeOut  string
+	security *security
 
-	auditor     *process
-	auditorHTTP string
-	producers   []*process
-	http        *http.Client
+	now       scenario.Config // what the lab has converged on
+	workers   []*worker
+	carries   atomic.Bool // a record has crossed: from now on a worker that ends is a finding
+	auditor   *tool
+	producers []*tool
+	consumers []*tool
+	expected  int // producers that the test has had at most
+	drained   bool
 
-	keepLogs bool
+	life    context.Context // ends with Stop
+	endLife context.CancelFunc
+	faults  map[string]*underway // by side
+	healers sync.WaitGroup
+
+	keepLogs atomic.Bool
 	stopped  bool
 }
 
-// New checks everything that can be checked without starting anything: the configuration, Java,
-// the Kafka jars (which it gets from Maven Central where they are missing), the load tools'
-// executable, the output directory. It makes the lab's directories; Stop removes them. Progress is
-// written to out, a line each.
-func New(ctx context.Context, cfg Config, logger *slog.Logger, out io.Writer) (l *Lab, err error) {
+// What a Lab is.
+var (
+	_ scenario.Target    = (*Lab)(nil)
+	_ scenario.Equipped  = (*Lab)(nil)
+	_ scenario.Witness   = (*Lab)(nil)
+	_ scenario.Describer = (*Lab)(nil)
+)
+
+// New returns a lab in which nothing is made yet. Progress is written to out, a line each.
+func New(cfg Config, logger *slog.Logger, out io.Writer) (*Lab, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l = &Lab{
-		TestID: "lab-" + time.Now().UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:4]),
-		cfg:    cfg, logger: logger, out: &lines{w: out, start: time.Now()},
-		http: &http.Client{Timeout: 10 * time.Second},
-	}
+	l := &Lab{cfg: cfg, logger: logger, out: &lines{w: out, start: time.Now()}, faults: map[string]*underway{}}
+	l.life, l.endLife = context.WithCancel(context.Background())
+	return l, nil
+}
+
+// KafkaJars makes Kafka's jars available, checks included, and returns their class path. They come from
+// Maven Central where they are missing.
+func KafkaJars(ctx context.Context, cfg Config, out io.Writer) (string, error) {
 	j, err := findJava(ctx, cfg.Java)
 	if err != nil {
-		return nil, err
-	}
-	if l.binary, err = findBinary(cfg.LoadgenBinary); err != nil {
-		return nil, err
+		return "", err
 	}
 	cache, err := cfg.cacheDir()
 	if err != nil {
-		return nil, err
+		return "", err
+	}
+	say := (&lines{w: out, start: time.Now()}).say
+	classPath, err := resolveJars(ctx, cache, j, say)
+	if err != nil {
+		return "", err
+	}
+	say("Java %s (%s), jars of Kafka %s as they should be", j.version, j.path, kafkaVersion)
+	return classPath, nil
+}
+
+// Name is lab.
+func (*Lab) Name() string { return "lab" }
+
+// ReplicatorName is empty: a Config names the replicator.
+func (*Lab) ReplicatorName(scenario.Config) string { return "" }
+
+// Versions are those of what the lab runs, once it has looked.
+func (l *Lab) Versions() map[string]string {
+	versions := map[string]string{"kafka": kafkaVersion, "mirrormaker2": kafkaVersion}
+	if l.jvm.java.version != "" {
+		versions["java"] = l.jvm.java.version
+	}
+	return versions
+}
+
+// Provides returns nil for a feature that the lab has, and else why not.
+func (l *Lab) Provides(feature string) error {
+	return fmt.Errorf("%s: %w: the lab has none", feature, scenario.ErrCannotPlay)
+}
+
+// prepare checks what can be checked without starting anything: Java, the Kafka jars, the load tools'
+// executable, the output directory, room on the disk. It makes the lab's directories; Stop removes them.
+func (l *Lab) prepare(ctx context.Context) error {
+	j, err := findJava(ctx, l.cfg.Java)
+	if err != nil {
+		return err
+	}
+	if l.binary, err = findBinary(l.cfg.LoadgenBinary); err != nil {
+		return err
+	}
+	cache, err := l.cfg.cacheDir()
+	if err != nil {
+		return err
 	}
 	classPath, err := resolveJars(ctx, cache, j, l.out.say)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l.out.say("Java %s (%s), jars of Kafka %s as they should be", j.version, j.path, kafkaVersion)
-
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, l.Stop())
-		}
-	}()
+	if err := checkRoom(os.TempDir(), leastRoom); err != nil {
+		return err
+	}
 	if err := l.makeDirectories(); err != nil {
-		return nil, err
+		return err
 	}
 	l.sup = newSupervisor(l.work.path, l.logs)
-	l.jvm = jvm{java: j, classPath: classPath, temp: l.work.path, logs: l.logs, log4j: filepath.Join(l.work.path, "log4j.properties")}
+	l.jvm = jvm{java: j, classPath: classPath, temp: l.work.path, logs: l.logs, log4j: filepath.Join(l.configs(), "log4j.properties")}
 	if err := os.WriteFile(l.jvm.log4j, []byte(log4jProperties), 0o644); err != nil {
-		return nil, fmt.Errorf("write configuration: %w", err)
+		return fmt.Errorf("write configuration: %w", err)
 	}
-	each := 1 + cfg.Brokers
-	ports, err := freePorts(2*each + 1 + cfg.Producers + cfg.Consumers)
-	if err != nil {
-		return nil, err
-	}
-	if l.Source, err = newCluster(Source, cfg, l.work.path, ports[:each], l.sup, l.jvm); err != nil {
-		return nil, err
-	}
-	if l.Destination, err = newCluster(Destination, cfg, l.work.path, ports[each:2*each], l.sup, l.jvm); err != nil {
-		return nil, err
-	}
-	l.spare = ports[2*each:]
-	return l, nil
+	return nil
 }
 
 func findBinary(path string) (string, error) {
@@ -129,6 +170,22 @@ func findBinary(path string) (string, error) {
 		return "", fmt.Errorf("the load tools' executable: %w", err)
 	}
 	return filepath.Abs(found)
+}
+
+// leastRoom is what a small test writes, and some: brokers that run out of disk end, which would be a
+// fault that nobody asked for.
+const leastRoom = 2 << 30
+
+// checkRoom returns an error where a directory's disk has not so many bytes left.
+func checkRoom(dir string, least uint64) error {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return fmt.Errorf("room on the disk of %s: %w", dir, err)
+	}
+	if free := s.Bavail * uint64(s.Bsize); free < least {
+		return fmt.Errorf("the disk of %s has %d MiB left, and the clusters need %d MiB at least: make room, or set TMPDIR to a directory on another disk", dir, free>>20, least>>20)
+	}
+	return nil
 }
 
 func (l *Lab) makeDirectories() error {
@@ -148,271 +205,154 @@ func (l *Lab) makeDirectories() error {
 	if err != nil {
 		return fmt.Errorf("write into the output directory: %w", err)
 	}
+	if err := os.Mkdir(l.configs(), 0o755); err != nil {
+		return fmt.Errorf("make the directory of configurations: %w", err)
+	}
 	l.work, err = newWorkDir(os.TempDir())
 	return err
 }
 
-// Start starts both clusters, makes the topics under load and starts the replicator. It returns
-// when everything works: all brokers joined, and a record has crossed.
-func (l *Lab) Start(ctx context.Context) error {
-	err := l.step(ctx, fmt.Sprintf("%d source and %d destination brokers, a ZooKeeper each", l.cfg.Brokers, l.cfg.Brokers), func(ctx context.Context) error {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		other := make(chan error, 1)
-		go func() { other <- l.Destination.start(ctx, l.work.path) }()
-		err := l.Source.start(ctx, l.work.path)
+// configs is where the configuration files are, which say with the logs what was tested.
+func (l *Lab) configs() string { return filepath.Join(l.logs, "config") }
+
+// Start makes both clusters as the baseline has them, the topics under load, the replicator, and puts
+// the load on. It returns when everything works: all brokers joined, a record has crossed, producers,
+// consumers and auditor run.
+func (l *Lab) Start(ctx context.Context, baseline scenario.Config) error {
+	if err := l.Check([]scenario.Config{baseline}); err != nil {
+		return err
+	}
+	l.now = baseline
+	if err := l.prepare(ctx); err != nil {
+		return err
+	}
+	if err := l.startClusters(ctx); err != nil {
+		return err
+	}
+	err := l.step(ctx, fmt.Sprintf("topics %s: %d partitions in the source, %d in the destination", strings.Join(baseline.Source.Topics, ", "), baseline.Source.Partitions, baseline.Destination.Partitions), func(ctx context.Context) error {
+		if err := l.Source.applyTopics(ctx, baseline.Source.Topics, baseline.Source.Partitions, false); err != nil {
+			return err
+		}
+		return l.Destination.applyTopics(ctx, baseline.Destination.Topics, baseline.Destination.Partitions, false)
+	})
+	if err != nil {
+		return err
+	}
+	if baseline.Destination.Replicator != scenario.NoReplicator {
+		if err := l.step(ctx, "MirrorMaker 2 carries records", l.startReplicator); err != nil {
+			return err
+		}
+	}
+	l.carries.Store(true)
+	return l.startLoad(ctx)
+}
+
+func (l *Lab) startClusters(ctx context.Context) (err error) {
+	l.net = newLoopback()
+	if l.now.Secure {
+		if l.security, err = newSecurity(filepath.Join(l.work.path, "security")); err != nil {
+			return err
+		}
+	}
+	dirs := directories{data: l.work.path, configs: l.configs()}
+	if l.Source, err = newCluster(Source, l.now.Source.Cluster, l.cfg.StartTimeout, dirs, l.sup, l.net, l.jvm, l.security); err != nil {
+		return err
+	}
+	if l.Destination, err = newCluster(Destination, l.now.Destination.Cluster, l.cfg.StartTimeout, dirs, l.sup, l.net, l.jvm, l.security); err != nil {
+		return err
+	}
+	err = l.step(ctx, fmt.Sprintf("%d source and %d destination brokers, a ZooKeeper each", l.now.Source.Brokers, l.now.Destination.Brokers), func(ctx context.Context) error {
+		return l.both(ctx, func(ctx context.Context, c *Cluster) error { return c.start(ctx) })
+	})
+	if err != nil {
+		return err
+	}
+	l.out.say("source %s", strings.Join(l.Source.BootstrapServers(outside), ","))
+	l.out.say("destination %s", strings.Join(l.Destination.BootstrapServers(outside), ","))
+	return nil
+}
+
+// both does something to both clusters at once. The first error ends the other's.
+func (l *Lab) both(ctx context.Context, do func(context.Context, *Cluster) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	other := make(chan error, 1)
+	go func() {
+		err := do(ctx, l.Destination)
 		if err != nil {
-			cancel()
+			cancel(err)
 		}
-		if otherErr := <-other; err == nil {
-			err = otherErr // else it only tells of the cancellation
-		}
-		return err
-	})
+		other <- err
+	}()
+	err := do(ctx, l.Source)
 	if err != nil {
-		return err
+		cancel(err)
 	}
-	l.out.say("source %s", strings.Join(l.Source.BootstrapServers(), ","))
-	l.out.say("destination %s", strings.Join(l.Destination.BootstrapServers(), ","))
-
-	err = l.step(ctx, fmt.Sprintf("topics %s of %d partitions on both sides", strings.Join(l.cfg.Topics, ", "), l.cfg.Partitions), func(ctx context.Context) error {
-		for _, c := range []*Cluster{l.Source, l.Destination} {
-			args := []string{"topics", "create",
-				"--bootstrap-servers", strings.Join(c.BootstrapServers(), ","), "--topics", strings.Join(l.cfg.Topics, ","),
-				"--num-partitions", strconv.Itoa(l.cfg.Partitions), "--num-replicas", strconv.Itoa(l.cfg.replicas(c.side)),
-				"--retention", l.cfg.Retention.String()}
-			if c.side == Destination {
-				args = append(args, "--log-append-time") // the arrival time that latency is measured to
-			}
-			if err := l.sup.run(ctx, command{name: "topics " + c.side, argv: append([]string{l.binary}, args...)}); err != nil {
-				return err
-			}
-			if err := c.WaitWithout(ctx, l.cfg.StartTimeout, -1, l.cfg.Topics...); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil || l.cfg.Replicator == None {
-		return err
+	if otherErr := <-other; err == nil {
+		err = otherErr // else it only tells of the cancellation
 	}
-	return l.step(ctx, "MirrorMaker 2 carries records", l.startReplicator)
+	return err
 }
 
-// startReplicator starts MirrorMaker 2 and returns when a record of the lab's own has crossed.
-func (l *Lab) startReplicator(ctx context.Context) error {
-	var topics []string
-	for _, t := range append([]string{selfTestTopic}, l.cfg.Topics...) {
-		topics = append(topics, regexp.QuoteMeta(t))
+func (l *Lab) cluster(side string) *Cluster {
+	if side == Source {
+		return l.Source
 	}
-	mm := replicators.MirrorMaker2{
-		Source: l.Source.BootstrapServers(), Destination: l.Destination.BootstrapServers(),
-		Topics: topics, ExcludeTopics: []string{sourceLedgerTopic, destinationLedgerTopic},
-		Tasks: l.cfg.ReplicatorTasks, RefreshInterval: l.cfg.RefreshInterval,
-		Replicas: l.cfg.replicas(Destination), Overrides: l.cfg.ReplicatorConfig,
-	}
-	if err := mm.Validate(); err != nil {
-		return err
-	}
-	for _, c := range []*Cluster{l.Source, l.Destination} {
-		if err := c.createTopic(ctx, selfTestTopic, 1, l.cfg.replicas(c.side)); err != nil {
-			return err
-		}
-	}
-	config := filepath.Join(l.work.path, "mirrormaker2.properties")
-	if err := os.WriteFile(config, mm.Properties(), 0o644); err != nil {
-		return fmt.Errorf("write configuration: %w", err)
-	}
-	if _, err := l.sup.start(l.jvm.command("mirrormaker2", replicatorHeap, replicators.MirrorMaker2Class, config)); err != nil {
-		return err
-	}
-
-	record := &kgo.Record{Topic: selfTestTopic, Value: []byte(l.TestID)}
-	if err := l.Source.client.ProduceSync(ctx, record).FirstErr(); err != nil {
-		return fmt.Errorf("write the self-test's record: %w", err)
-	}
-	l.Destination.client.AddConsumeTopics(selfTestTopic)
-	defer l.Destination.client.PauseFetchTopics(selfTestTopic)
-	return await(ctx, l.cfg.StartTimeout, "the first record through MirrorMaker 2", func(ctx context.Context) error {
-		fetches := l.Destination.client.PollFetches(ctx)
-		for _, r := range fetches.Records() {
-			if string(r.Value) == l.TestID {
-				return nil
-			}
-		}
-		return fmt.Errorf("nothing has arrived in %s; the log of MirrorMaker 2 is %s", selfTestTopic, filepath.Join(l.logs, "mirrormaker2.log"))
-	})
+	return l.Destination
 }
 
-// Load starts the consumers, the auditor and the producers, and returns when all are ready.
-func (l *Lab) Load(ctx context.Context) error {
-	source, destination := strings.Join(l.Source.BootstrapServers(), ","), strings.Join(l.Destination.BootstrapServers(), ",")
-	topics := strings.Join(l.cfg.Topics, ",")
-	what := fmt.Sprintf("load runs: %d producer(s) at %s a topic, messages of %s; %d consumer(s) and the auditor follow", l.cfg.Producers, l.cfg.Throughput, l.cfg.MessageSize, l.cfg.Consumers)
-	return l.step(ctx, what, func(ctx context.Context) error {
-		for i := range l.cfg.Consumers {
-			if _, _, err := l.tool(ctx, fmt.Sprintf("consumer %d", i), nil, "/readyz", "consume",
-				"--bootstrap-servers", destination, "--topics", topics, "--id", fmt.Sprintf("consumer-%d", i),
-				"--instances", strconv.Itoa(l.cfg.Consumers), "--index", strconv.Itoa(i)); err != nil {
-				return err
-			}
-		}
-		args := []string{"audit",
-			"--source-bootstrap-servers", source, "--destination-bootstrap-servers", destination, "--topics", topics,
-			"--producers", strconv.Itoa(l.cfg.Producers), "--drain-idle", l.cfg.DrainIdle.String(), "--output", l.cfg.Output}
-		for _, e := range l.cfg.Expect {
-			args = append(args, "--expect", e)
-		}
-		var err error
-		if l.auditor, l.auditorHTTP, err = l.tool(ctx, "auditor", l.out, "/readyz", args...); err != nil {
-			return err
-		}
-		for i := range l.cfg.Producers {
-			p, _, err := l.tool(ctx, fmt.Sprintf("producer %d", i), nil, "/readyz", "produce",
-				"--bootstrap-servers", source, "--topics", topics, "--id", fmt.Sprintf("producer-%d", i),
-				"--throughput", l.cfg.Throughput, "--message-size", l.cfg.MessageSize,
-				"--num-partitions", strconv.Itoa(l.cfg.Partitions), "--num-replicas", strconv.Itoa(l.cfg.replicas(Source)),
-				"--retention", l.cfg.Retention.String())
-			if err != nil {
-				return err
-			}
-			l.producers = append(l.producers, p)
-		}
-		return nil
-	})
-}
-
-// tool starts one load tool and waits until its HTTP server answers on path. It returns the
-// server's URL.
-func (l *Lab) tool(ctx context.Context, name string, tee io.Writer, path string, args ...string) (*process, string, error) {
-	port := l.spare[0]
-	l.spare = l.spare[1:]
-	argv := append([]string{l.binary}, args...)
-	argv = append(argv, "--test-id", l.TestID, "--metrics-address", address(port))
-	p, err := l.sup.start(command{name: name, argv: argv, tee: tee})
-	if err != nil {
-		return nil, "", err
+// Mark tells the auditor of something that the lab did not do itself. An event without a time is one
+// of now.
+func (l *Lab) Mark(ctx context.Context, event verdict.Event) error {
+	if l.auditor == nil {
+		return fmt.Errorf("mark %s: nothing has been started, so there is nobody to tell", event.Kind)
 	}
-	url := "http://" + address(port)
-	return p, url, await(ctx, l.cfg.StartTimeout, name, func(ctx context.Context) error { return l.call(ctx, http.MethodGet, url+path, nil) })
-}
-
-// call sends an HTTP request, with body as JSON, whose answer must be a success.
-func (l *Lab) call(ctx context.Context, method, url string, body any) error {
-	var b bytes.Buffer
-	if body != nil {
-		if err := json.NewEncoder(&b).Encode(body); err != nil {
-			return err
-		}
+	if event.Time == 0 {
+		event.Time = time.Now().UnixMicro()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, url, &b)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := l.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, url, err)
-	}
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, bytes.TrimSpace(text))
+	if err := l.auditor.call(ctx, http.MethodPost, "/events", event, nil); err != nil {
+		return fmt.Errorf("tell the auditor of %s: %w", event.Kind, err)
 	}
 	return nil
 }
 
-// Event tells the auditor what happened to the clusters and when, for the report. Before Load
-// there is nobody to tell.
-func (l *Lab) Event(ctx context.Context, at time.Time, kind, side, detail string) error {
+// event tells the auditor what the lab did and when.
+func (l *Lab) event(ctx context.Context, at time.Time, kind, side, detail string) error {
+	return l.Mark(ctx, verdict.Event{Time: at.UnixMicro(), Kind: kind, Side: side, Detail: detail})
+}
+
+// Status returns the verdict so far.
+func (l *Lab) Status(ctx context.Context) (*verdict.Document, error) {
 	if l.auditor == nil {
-		return nil
+		return nil, errors.New("verdict so far: no load has been started")
 	}
-	err := l.call(ctx, http.MethodPost, l.auditorHTTP+"/events",
-		map[string]any{"time_unix_us": at.UnixMicro(), "kind": kind, "side": side, "detail": detail})
-	if err != nil {
-		return fmt.Errorf("tell the auditor of %s: %w", kind, err)
+	if l.sup.failed.Err() != nil {
+		return nil, context.Cause(l.sup.failed)
 	}
-	return nil
-}
-
-func (l *Lab) cluster(side string) (*Cluster, error) {
-	switch side {
-	case Source:
-		return l.Source, nil
-	case Destination:
-		return l.Destination, nil
+	var doc verdict.Document
+	if err := l.auditor.call(ctx, http.MethodGet, "/verdict", nil, &doc); err != nil {
+		return nil, fmt.Errorf("verdict so far: %w", err)
 	}
-	return nil, fmt.Errorf("side is %q: must be %s or %s", side, Source, Destination)
+	return &doc, nil
 }
 
-// Kill kills a broker as kill -9 does and tells the auditor. It does not wait for the cluster to notice.
-func (l *Lab) Kill(ctx context.Context, side string, id int) error {
-	return l.step(ctx, fmt.Sprintf("kill -9 of %s broker %d", side, id), func(ctx context.Context) error {
-		c, err := l.cluster(side)
-		if err != nil {
-			return err
-		}
-		at := time.Now()
-		if err := c.Kill(id); err != nil {
-			return err
-		}
-		return l.Event(ctx, at, "broker-kill", side, fmt.Sprintf("kill -9 of broker %d, disk and address kept", id))
-	})
-}
-
-// Return starts a killed broker again and tells the auditor when the cluster has taken it in. It
-// does not wait until the broker has caught up; see Cluster.WaitInSync.
-func (l *Lab) Return(ctx context.Context, side string, id int) error {
-	return l.step(ctx, fmt.Sprintf("%s broker %d is back, with its disk and address", side, id), func(ctx context.Context) error {
-		c, err := l.cluster(side)
-		if err != nil {
-			return err
-		}
-		if err := c.Start(ctx, id); err != nil {
-			return err
-		}
-		return l.Event(ctx, time.Now(), "broker-return", side, fmt.Sprintf("broker %d is back", id))
-	})
-}
-
-// Drain stops the producers, has the auditor finish, and returns the auditor's exit code: 0 the
-// verdict holds, 1 broken, 3 cannot say.
-func (l *Lab) Drain(ctx context.Context) (exitCode int, err error) {
+// Drain ends every fault that still lasts, stops the producers, has the auditor finish, and returns its
+// verdict, which is in verdict.json of the output directory too.
+func (l *Lab) Drain(ctx context.Context) (*verdict.Document, error) {
 	if l.auditor == nil {
-		return exitNoVerdict, errors.New("drain: no load has been started")
+		return nil, errors.New("drain: no load has been started")
 	}
-	err = l.step(ctx, "producers have stopped", func(ctx context.Context) error {
-		for _, p := range l.producers {
-			p.signal(syscall.SIGTERM)
-		}
-		bounded, cancel := context.WithTimeout(ctx, producerStop)
-		defer cancel()
-		for _, p := range l.producers {
-			if err := p.wait(bounded); err != nil {
-				if ctx.Err() != nil {
-					return err
-				}
-				// The verdict counts what it left unresolved.
-				l.out.say("%s did not stop within %s and is killed", p.name, producerStop)
-				p.kill()
-			}
-			if p.err != nil {
-				l.out.say("%s: %v; its log is %s", p.name, p.err, p.log)
-			}
-		}
-		return nil
-	})
+	if err := l.heal(ctx); err != nil {
+		return nil, err
+	}
+	err := l.step(ctx, "producers have stopped", func(ctx context.Context) error { return l.stopTools(ctx, l.producers) })
 	if err != nil {
-		return exitNoVerdict, err
+		return nil, err
 	}
-	exitCode = exitNoVerdict
-	err = l.step(ctx, "the auditor has its verdict", func(ctx context.Context) error {
+	var doc *verdict.Document
+	err = l.step(ctx, "the auditor has its verdict", func(ctx context.Context) (err error) {
 		l.auditor.asked.Store(true)
-		if err := l.call(ctx, http.MethodPost, l.auditorHTTP+"/drain", nil); err != nil {
+		if err := l.auditor.call(ctx, http.MethodPost, "/drain", nil, nil); err != nil {
 			return fmt.Errorf("ask the auditor to drain: %w", err)
 		}
 		bounded, cancel := context.WithTimeoutCause(ctx, l.cfg.DrainTimeout, fmt.Errorf("no verdict within %s", l.cfg.DrainTimeout))
@@ -420,18 +360,29 @@ func (l *Lab) Drain(ctx context.Context) (exitCode int, err error) {
 		if err := l.auditor.wait(bounded); err != nil {
 			return err
 		}
-		switch code := l.auditor.cmd.ProcessState.ExitCode(); code {
+		switch l.auditor.cmd.ProcessState.ExitCode() {
 		case exitHolds, exitBroken, exitCannotSay:
-			exitCode = code
-			return nil
-		default:
-			return fmt.Errorf("the auditor came to no verdict: %w", l.auditor.ended())
+			doc, err = readVerdict(filepath.Join(l.cfg.Output, "verdict.json"))
+			return err
 		}
+		return fmt.Errorf("the auditor came to no verdict: %w", l.auditor.ended())
 	})
-	if exitCode != exitHolds {
-		l.keepLogs = true
+	if err == nil {
+		l.drained = true
 	}
-	return exitCode, err
+	if err != nil || doc.Verdict.Outcome != verdict.Holds {
+		l.keepLogs.Store(true)
+	}
+	return doc, err
+}
+
+func readVerdict(path string) (*verdict.Document, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("the auditor's verdict: %w", err)
+	}
+	defer file.Close()
+	return verdict.Read(file)
 }
 
 // step runs one step, says how long it took, and has the logs kept where it failed.
@@ -445,37 +396,38 @@ func (l *Lab) step(ctx context.Context, what string, do func(context.Context) er
 		return nil
 	}
 	if ctx.Err() == nil {
-		l.keepLogs = true
+		l.keepLogs.Store(true)
 		l.logger.Debug("step failed", "step", what, "err", err)
 	}
 	return err
 }
 
 // Stop ends every process and removes what the lab has made. The logs stay when a step failed for
-// any other reason than ctx, or the verdict does not hold; with Keep, the clusters' data too. It may
-// be called at any time, and more than once.
-func (l *Lab) Stop() error {
+// any other reason than its context, or the verdict does not hold; with Keep, the clusters' data too.
+func (l *Lab) Stop(context.Context) error {
 	if l.stopped {
 		return nil
 	}
 	l.stopped = true
-	for _, c := range []*Cluster{l.Source, l.Destination} {
-		if c != nil {
-			c.client.Close()
-		}
-	}
+	l.endLife()
+	l.Source.close()
+	l.Destination.close()
 	if l.sup != nil {
 		l.sup.stop()
 	}
+	l.healers.Wait()
 	var errs []error
+	if l.net != nil {
+		errs = append(errs, l.net.close())
+	}
 	if l.work != nil {
 		errs = append(errs, l.work.remove(l.cfg.Keep))
 		if l.cfg.Keep {
-			l.out.say("data and configuration of the clusters are kept in %s", l.work.path)
+			l.out.say("data of the clusters are kept in %s", l.work.path)
 		}
 	}
 	if l.logs != "" {
-		if l.keepLogs || l.cfg.Keep {
+		if l.keepLogs.Load() || l.cfg.KeepLogs || l.cfg.Keep {
 			l.out.say("logs are kept in %s", l.logs)
 		} else {
 			errs = append(errs, os.RemoveAll(l.logs))
@@ -488,6 +440,62 @@ func (l *Lab) Stop() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Evidence copies the logs of all processes and the configurations that were made for them, and writes
+// the last metrics of the load tools, below dir.
+func (l *Lab) Evidence(ctx context.Context, dir string) error {
+	if l.logs == "" {
+		return nil
+	}
+	errs := []error{os.CopyFS(filepath.Join(dir, "logs"), os.DirFS(l.logs))}
+	for _, t := range slices.Concat([]*tool{l.auditor}, l.producers, l.consumers) {
+		if t == nil || !t.alive() {
+			continue
+		}
+		text, err := t.metrics(ctx)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, strings.ReplaceAll(t.name, " ", "-")+".prom"), text, 0o644)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// request sends an HTTP request, with body as JSON, whose answer must be a success, and is read into
+// answer: as JSON, or as it is into a *[]byte.
+func request(ctx context.Context, client *http.Client, method, url string, body, answer any) error {
+	var b bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&b).Encode(body); err != nil {
+			return err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, &b)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // what there is of it
+		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, bytes.TrimSpace(text))
+	}
+	switch answer := answer.(type) {
+	case nil:
+		return nil
+	case *[]byte:
+		*answer, err = io.ReadAll(resp.Body)
+		return err
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("%s %s: %w", method, url, err)
+	}
+	return nil
 }
 
 // lines writes whole lines, from several goroutines, those of the lab with the time since its start.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle/oracletest"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
 // testOutput passes the lab's lines on to the test's log.
@@ -30,113 +31,234 @@ func (o testOutput) Write(p []byte) (int, error) {
 // TestRealKafka has 3 + 3 real brokers and a real MirrorMaker 2 carry the load tools' records while a
 // source broker that leads is killed and returns.
 func TestRealKafka(t *testing.T) {
-	temp, output := t.TempDir(), filepath.Join(t.ArtifactDir(), "report")
-	t.Setenv("TMPDIR", temp)
-	cfg := defaults()
-	cfg.Topics = []string{"lab.test"} // the dot would be an expression's, if it were not quoted
-	cfg.Partitions = 6
-	cfg.Throughput = "200/s"
-	cfg.RefreshInterval = time.Second
-	cfg.DrainIdle = 10 * time.Second
-	cfg.Output = output
-	cfg.LoadgenBinary = loadgen(t)
-	ctx := t.Context()
-	l, err := New(ctx, cfg, slog.New(slog.DiscardHandler), testOutput{t})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := l.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(l.Start(ctx))
-	must(l.Load(ctx))
-	if n := len(leftovers(t, l.work.path)); n != 12 {
-		t.Errorf("%d processes run, want 3 + 3 brokers, 2 ZooKeepers, the replicator, producer, consumer and auditor", n)
-	}
+	r := newReal(t)
+	base := small()
+	base.Source.ReplicationFactor, base.Source.MinInsyncReplicas = 3, 2
+	base.setTopics("lab.test") // the dot would be an expression's, if it were not quoted
+	r.start(base.Config)
 
 	t.Log("a record that crossed has the destination's time")
-	arrived, err := kgo.NewClient(kgo.SeedBrokers(l.Destination.BootstrapServers()...), kgo.ConsumeTopics("lab.test"),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	must(err)
+	arrived, err := kgo.NewClient(append(r.lab.Destination.Options(), kgo.ConsumeTopics("lab.test"),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+	r.must(err)
 	defer arrived.Close()
-	polling, stop := context.WithTimeout(ctx, 3*time.Minute)
+	polling, stop := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer stop()
 	fetches := arrived.PollRecords(polling, 1)
-	must(fetches.Err())
-	if r := fetches.Records()[0]; r.Attrs.TimestampType() != 1 {
-		t.Errorf("timestamp type %d, want 1, LogAppendTime", r.Attrs.TimestampType())
+	r.must(fetches.Err())
+	if record := fetches.Records()[0]; record.Attrs.TimestampType() != 1 {
+		t.Errorf("timestamp type %d, want 1, LogAppendTime", record.Attrs.TimestampType())
 	}
 
 	t.Log("a killed leader loses its partitions to others, and gets in sync when it returns")
-	victim, err := l.Source.Leader(ctx, "lab.test", 0)
-	must(err)
-	must(l.Kill(ctx, Source, victim))
-	if err := l.Source.Kill(victim); err == nil {
-		t.Error("a dead broker was killed again")
-	}
-	must(l.Source.WaitWithout(ctx, cfg.StartTimeout, victim, "lab.test"))
-	must(l.Return(ctx, Source, victim))
-	if err := l.Source.Start(ctx, victim); err == nil {
-		t.Error("a running broker was started again")
-	}
-	must(l.Source.WaitInSync(ctx, cfg.StartTimeout, victim, "lab.test"))
+	victim, err := r.lab.Source.Leader(t.Context(), "lab.test", 0)
+	r.must(err)
+	next := base.Config
+	next.Source.Fault = scenario.Fault{Kind: "broker-outage", Victims: []int{victim}, Duration: scenario.Duration(time.Hour), Run: 1}
+	r.converge(next)
+	r.must(r.lab.Source.WaitWithout(t.Context(), r.lab.cfg.StartTimeout, victim, "lab.test"))
+	next.Source.Fault = scenario.Fault{} // which ends it
+	r.converge(next)
+	r.must(r.lab.Source.WaitInSync(t.Context(), r.lab.cfg.StartTimeout, victim, "lab.test"))
 
-	t.Log("the verdict knows of both, and holds")
-	code, err := l.Drain(ctx)
-	must(err)
-	if code != 0 {
-		t.Errorf("the verdict's exit code is %d", code)
-	}
-	file, err := os.Open(filepath.Join(output, "verdict.json"))
-	must(err)
-	defer file.Close()
-	doc, err := verdict.Read(file)
-	must(err)
-	var events []string
-	for _, e := range doc.Events {
-		events = append(events, e.Kind+" "+e.Side)
-	}
-	if got := strings.Join(events, ", "); got != "broker-kill source, broker-return source" {
+	doc := r.drain(base.Config)
+	if got := events(doc); got != "broker-outage source, broker-outage-end source" {
 		t.Errorf("events %s", got)
 	}
+	if doc.Verdict.Outcome != verdict.Holds {
+		t.Errorf("the verdict: %s: %v", doc.Verdict.Outcome, doc.Verdict.Reasons)
+	}
+	r.stop()
+}
 
-	t.Log("the verdict is what the oracle reads in both raw logs")
-	reading, end := context.WithTimeout(ctx, 3*time.Minute)
+// TestRealKafkaConverges has a lab of clusters with TLS and SASL follow a configuration that grows and
+// shrinks, and go through faults that end by themselves.
+func TestRealKafkaConverges(t *testing.T) {
+	r := newReal(t)
+	base := small()
+	base.Secure = true
+	base.setTopics("load")
+	base.TopicPattern = "load.*"
+	base.Source.Brokers, base.Destination.Brokers = 2, 2
+	base.Destination.ReplicatorConfig["scheduled.rebalance.max.delay.ms"] = "1000"
+	base.Destination.ReplicatorConfig["destination.scheduled.rebalance.max.delay.ms"] = "1000"
+	r.start(base.Config)
+
+	t.Log("more of everything")
+	next := base.Config
+	next.Source.Brokers, next.Source.Throughput.PerSecond, next.Source.MessageSize = 3, 300, 500
+	next.Source.Topics, next.Destination.Topics = []string{"load", "load2"}, []string{"load", "load2"}
+	next.Source.Partitions, next.Destination.Partitions, next.Destination.PartitionGrowth = 8, 8, scenario.GrowthDestinationFirst
+	next.Destination.Workers, next.Source.Producers, next.Destination.Consumers = 2, 2, 2
+	next.Source.Retention *= 2
+	r.converge(next)
+	for _, c := range []*Cluster{r.lab.Source, r.lab.Destination} {
+		for _, topic := range next.Source.Topics {
+			if n, err := c.partitions(t.Context(), topic); err != nil || n != 8 {
+				t.Errorf("%s has %d partitions of %s, want 8: %v", c.side, n, topic, err)
+			}
+		}
+	}
+	r.arrives(next, "load2")
+
+	t.Log("faults that are over at once, or end by themselves")
+	faulty := next
+	faulty.Source.Fault = scenario.Fault{Kind: "broker-replace", Victims: []int{1}, Run: 1}
+	faulty.Destination.Fault = scenario.Fault{Kind: "broker-pause", Victims: []int{0}, Duration: scenario.Duration(3 * time.Second), Run: 1}
+	r.converge(faulty)
+	r.event("broker-replace-end source")
+	r.event("broker-pause-end destination")
+	r.must(r.lab.Source.WaitInSync(t.Context(), r.lab.cfg.StartTimeout, 1, "load"))
+	faulty.Destination.Fault = scenario.Fault{Kind: "worker-kill", Victims: []int{1}, Run: 2}
+	r.converge(faulty)
+	r.event("worker-kill-end destination")
+
+	t.Log("and back, with other settings")
+	fewer := faulty
+	fewer.Source.Brokers, fewer.Destination.Workers, fewer.Source.Producers = 2, 1, 1
+	fewer.Source.Fault, fewer.Destination.Fault = scenario.Fault{}, scenario.Fault{}
+	fewer.Destination.KafkaConfig, fewer.Destination.KafkaRestart = map[string]string{"num.io.threads": "3"}, 1
+	r.converge(fewer)
+	r.must(r.lab.Source.WaitWithout(t.Context(), r.lab.cfg.StartTimeout, 2, "load"))
+	config, err := os.ReadFile(filepath.Join(r.lab.configs(), "destination-broker-1.properties"))
+	if r.must(err); !strings.Contains(string(config), "num.io.threads=3\n") || strings.Contains(string(config), "password=") {
+		t.Errorf("the configuration of a broker that was restarted:\n%s", config)
+	}
+	if n := len(r.lab.Source.BootstrapServers(outside)); n != 2 {
+		t.Errorf("%d source brokers, want 2", n)
+	}
+
+	evidence := t.TempDir()
+	r.must(r.lab.Evidence(t.Context(), evidence))
+	for _, name := range []string{"logs/mirrormaker2-1.log", "logs/config/source-broker-2.properties", "auditor.prom", "producer-0.prom"} {
+		if info, err := os.Stat(filepath.Join(evidence, name)); err != nil || info.Size() == 0 {
+			t.Errorf("no evidence %s: %v", name, err)
+		}
+	}
+	r.drain(fewer)
+	r.stop()
+}
+
+type testConfig struct{ scenario.Config }
+
+func (c *testConfig) setTopics(name string) {
+	c.Source.Topics, c.Destination.Topics, c.TopicPattern = []string{name}, []string{name}, PatternOf([]string{name})
+}
+
+// real is a lab on real Kafka.
+type real struct {
+	*testing.T
+	lab          *Lab
+	temp, output string
+}
+
+func newReal(t *testing.T) *real {
+	r := &real{T: t, temp: t.TempDir(), output: filepath.Join(t.ArtifactDir(), "report")}
+	t.Setenv("TMPDIR", r.temp)
+	cfg := defaults()
+	cfg.DrainIdle = 10 * time.Second
+	cfg.Output = r.output
+	cfg.LoadgenBinary = loadgen(t)
+	l, err := New(cfg, slog.New(slog.DiscardHandler), testOutput{t})
+	r.must(err)
+	t.Cleanup(func() {
+		if err := l.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	r.lab = l
+	return r
+}
+
+func (r *real) must(err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *real) start(base scenario.Config) {
+	r.Helper()
+	r.must(r.lab.Start(r.Context(), base))
+	want := base.Source.Brokers + base.Destination.Brokers + 2 + base.Destination.Workers + base.Source.Producers + base.Destination.Consumers + 1
+	if n := len(leftovers(r.T, r.lab.work.path)); n != want {
+		r.Errorf("%d processes run, want %d: brokers, 2 ZooKeepers, workers, producers, consumers and auditor", n, want)
+	}
+}
+
+func (r *real) converge(next scenario.Config) {
+	r.Helper()
+	r.must(r.lab.Converge(r.Context(), next))
+}
+
+// event waits for an event, written as "kind side".
+func (r *real) event(want string) {
+	r.Helper()
+	r.must(await(r.Context(), 3*time.Minute, want, func(ctx context.Context) error {
+		doc, err := r.lab.Status(ctx)
+		if err == nil && !strings.Contains(events(doc), want) {
+			err = fmt.Errorf("events %s", events(doc))
+		}
+		return err
+	}))
+}
+
+// arrives waits until a topic has records at the destination.
+func (r *real) arrives(c scenario.Config, topic string) {
+	r.Helper()
+	r.must(await(r.Context(), 3*time.Minute, topic, func(ctx context.Context) error {
+		doc, err := r.lab.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for _, t := range doc.Verdict.Topics {
+			if t.Name == topic && t.Counts.Received > 0 {
+				return nil
+			}
+		}
+		return errors.New("nothing has arrived")
+	}))
+}
+
+func events(doc *verdict.Document) string {
+	var all []string
+	for _, e := range doc.Events {
+		all = append(all, e.Kind+" "+e.Side)
+	}
+	return strings.Join(all, ", ")
+}
+
+// drain compares the verdict with what the oracle reads in both raw logs.
+func (r *real) drain(c scenario.Config) *verdict.Document {
+	r.Helper()
+	doc, err := r.lab.Drain(r.Context())
+	r.must(err)
+	reading, end := context.WithTimeout(r.Context(), 3*time.Minute)
 	defer end()
-	truth, differences := oracletest.Compare(reading, t, doc,
-		[]kgo.Opt{kgo.SeedBrokers(l.Source.BootstrapServers()...)}, []kgo.Opt{kgo.SeedBrokers(l.Destination.BootstrapServers()...)}, cfg.Topics, cfg.Producers)
+	truth, differences := oracletest.Compare(reading, r.T, doc, r.lab.Source.Options(), r.lab.Destination.Options(), verified(c), r.lab.expected)
 	for _, d := range differences {
-		t.Errorf("verdict and oracle differ: %s", d)
+		r.Errorf("verdict and oracle differ: %s", d)
 	}
-	t.Logf("the oracle: %+v", truth.Total)
-	if !exists(filepath.Join(output, "report.html")) {
-		t.Error("there is no report")
+	r.Logf("the oracle: %+v", truth.Total)
+	if !exists(filepath.Join(r.output, "report.html")) {
+		r.Error("there is no report")
 	}
+	return doc
+}
 
-	t.Log("a broker that is to return at once does so when the cluster has noticed its death")
-	must(l.Destination.Kill(0))
-	must(l.Destination.Start(ctx, 0))
-	must(l.Destination.WaitInSync(ctx, cfg.StartTimeout, 0, "lab.test"))
-
-	t.Log("stopping leaves nothing but verdict and report")
-	must(l.Stop())
-	waitNoLeftovers(t, l.work.path)
-	if left, _ := os.ReadDir(temp); len(left) > 0 {
-		t.Errorf("left in the temporary directory: %v", left)
+// stop sees that nothing is left but verdict and report, and the logs of a verdict that does not hold.
+func (r *real) stop() {
+	r.Helper()
+	r.must(r.lab.Stop(r.Context()))
+	waitNoLeftovers(r.T, r.lab.work.path)
+	if left, _ := os.ReadDir(r.temp); len(left) > 0 {
+		r.Errorf("left in the temporary directory: %v", left)
 	}
-	left, err := os.ReadDir(output)
-	must(err)
+	left, err := os.ReadDir(r.output)
+	r.must(err)
 	for _, file := range left {
-		if file.IsDir() && code == 0 {
-			t.Errorf("left in the output directory: %v", left)
+		if file.IsDir() && !r.lab.keepLogs.Load() {
+			r.Errorf("left in the output directory: %v", left)
 		}
 	}
 }
@@ -149,7 +271,11 @@ func TestRunThatDiesKeepsItsLogs(t *testing.T) {
 	cfg.Output = filepath.Join(t.TempDir(), "report")
 	cfg.Java = script(t, t.TempDir(), "java", `case "$*" in *-version*) echo 'openjdk version "17"';; *) echo no more memory; exit 9;; esac`)
 	var out bytes.Buffer
-	code, err := Run(t.Context(), cfg, slog.New(slog.DiscardHandler), &out)
+	l, err := New(cfg, slog.New(slog.DiscardHandler), &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := Run(t.Context(), l, Test{Baseline: small().Config, Kill: None})
 	if code != 2 || err == nil {
 		t.Fatalf("exit code %d, error %v", code, err)
 	}
@@ -179,19 +305,25 @@ func TestInterruptedRunLeavesNothing(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	cfg := defaults()
-	cfg.Brokers = 1
+	base := small()
+	base.Source.Brokers, base.Destination.Brokers = 1, 1
+	base.Source.ReplicationFactor, base.Destination.ReplicationFactor = 1, 1
 	cfg.Output = filepath.Join(t.TempDir(), "report")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
+	l, err := New(cfg, slog.New(slog.DiscardHandler), testOutput{t})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan error, 1)
 	go func() {
-		code, err := Run(ctx, cfg, slog.New(slog.DiscardHandler), testOutput{t})
+		code, err := Run(ctx, l, Test{Baseline: base.Config, Kill: None})
 		if code != 2 {
 			err = fmt.Errorf("exit code %d, error %w", code, err)
 		}
 		ended <- err
 	}()
-	err := await(t.Context(), time.Minute, "the lab's processes", func(context.Context) error {
+	err = await(t.Context(), time.Minute, "the lab's processes", func(context.Context) error {
 		select {
 		case err := <-ended:
 			t.Fatalf("the lab ended before it was told to: %v", err)

@@ -46,6 +46,13 @@ func newSupervisor(dir, logs string) *supervisor {
 	return s
 }
 
+// onThread calls f on the supervisor's own thread.
+func (s *supervisor) onThread(f func() error) error {
+	done := make(chan error)
+	s.starts <- func() { done <- f() }
+	return <-done
+}
+
 // command is what to run as a child.
 type command struct {
 	name string    // for people, and for the log's file name: "source broker 1"
@@ -53,6 +60,11 @@ type command struct {
 	env  []string  // added to the lab's own environment
 	tee  io.Writer // where standard output goes besides the log; may be nil
 	ends bool      // it ends by itself, so its end is no failure
+	// in calls a function on the thread that is to start the child, which is born where that thread is, and
+	// lives no longer than it. Nil: the supervisor's own.
+	in func(f func() error) error
+	// unasked is told of an end that nobody asked for, which is then no failure of the lab. Nil: it is one.
+	unasked func(*process)
 }
 
 // process is a started child.
@@ -94,22 +106,28 @@ func (s *supervisor) start(c command) (*process, error) {
 	if s.stopped {
 		return nil, errors.Join(fmt.Errorf("start %s: the lab has stopped", c.name), file.Close())
 	}
-	started := make(chan error)
-	s.starts <- func() { started <- p.cmd.Start() }
-	if err := <-started; err != nil {
+	in := c.in
+	if in == nil {
+		in = s.onThread
+	}
+	if err := in(p.cmd.Start); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", c.name, err), file.Close())
 	}
 	p.started = time.Now()
 	s.running[p] = struct{}{}
 	go func() {
 		p.err = errors.Join(p.cmd.Wait(), file.Close())
-		if !p.asked.Load() {
-			s.fail(fmt.Errorf("%s ended unasked %.1f s after its start: %w", p.name, time.Since(p.started).Seconds(), p.ended()))
+		unasked := !p.asked.Load()
+		if unasked && c.unasked == nil {
+			s.fail(p.unasked())
 		}
 		s.mu.Lock()
 		delete(s.running, p)
 		s.mu.Unlock()
 		close(p.done)
+		if unasked && c.unasked != nil {
+			c.unasked(p)
+		}
 	}()
 	return p, nil
 }
@@ -172,6 +190,48 @@ func (p *process) signal(sig syscall.Signal) {
 	}
 }
 
+// freeze stops the process and all that it started from running, as SIGSTOP does, until thaw.
+func (p *process) freeze() error { return p.send(syscall.SIGSTOP) }
+
+// thaw has a frozen process run on.
+func (p *process) thaw() error { return p.send(syscall.SIGCONT) }
+
+// send signals the process without asking for its end.
+func (p *process) send(sig syscall.Signal) error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("%s does not run", p.name)
+	default:
+	}
+	if err := syscall.Kill(-p.cmd.Process.Pid, sig); err != nil {
+		return fmt.Errorf("send %s to %s: %w", sig, p.name, err)
+	}
+	return nil
+}
+
+// terminate asks the process to end, as SIGTERM does, and kills it when it has not within grace. It
+// returns when it has ended, and whether it did so by itself.
+func (p *process) terminate(grace time.Duration) bool {
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+		return true
+	case <-time.After(grace):
+		p.kill()
+		return false
+	}
+}
+
+// alive reports whether the process has not ended.
+func (p *process) alive() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // kill is kill -9, and returns when the process has ended.
 func (p *process) kill() {
 	p.signal(syscall.SIGKILL)
@@ -194,6 +254,11 @@ func (p *process) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for the end of %s: %w", p.name, context.Cause(ctx))
 	}
+}
+
+// unasked says that the process ended and nobody had asked for it.
+func (p *process) unasked() error {
+	return fmt.Errorf("%s ended unasked %.1f s after its start: %w", p.name, time.Since(p.started).Seconds(), p.ended())
 }
 
 // ended says how the process ended and what it said last.
@@ -229,8 +294,8 @@ func childEnvironment() []string {
 }
 
 // await calls ready every 200 ms until it returns nil. It gives up with ready's last error when
-// limit has passed, and at once with the context's cause when ctx ends.
-func await(ctx context.Context, limit time.Duration, what string, ready func(context.Context) error) error {
+// limit has passed or one of hopeless says so of it, and at once with the context's cause when ctx ends.
+func await(ctx context.Context, limit time.Duration, what string, ready func(context.Context) error, hopeless ...func(error) bool) error {
 	start := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -242,6 +307,11 @@ func await(ctx context.Context, limit time.Duration, what string, ready func(con
 		done()
 		if err == nil {
 			return nil
+		}
+		for _, vain := range hopeless {
+			if vain(err) {
+				return fmt.Errorf("%s: %w", what, err)
+			}
 		}
 		select {
 		case <-tick.C:

@@ -3,31 +3,23 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab"
-	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/produce"
-	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
 func labCommand(a *app) *cobra.Command {
 	var c lab.Config
+	var t labTest
 	var expect expectations
 	c.SetDefaults()
-	var rate units.Rate
-	var size units.Size
-	// The lab hands them on as they are; that they are right is seen here, before
-	// anything is started.
-	load := validation(func() error {
-		if err := errors.Join(rate.Set(c.Throughput), size.Set(c.MessageSize)); err != nil {
-			return err
-		}
-		var p produce.Config
-		p.SetDefaults()
-		p.TestID, p.ID, p.Topics, p.Throughput, p.MessageSize = "lab", "producer-1", c.Topics, rate, size
-		return p.Validate()
-	})
+	t.setDefaults()
 	cmd := a.command(&cobra.Command{
 		Use:   "lab",
 		Short: "Test a real replicator between real Kafka clusters on this machine",
@@ -38,42 +30,97 @@ report. Needs Java 11 or newer and, the first time, Maven and a network.`,
   loadgen lab --throughput 5MB/s --duration 5m --kill destination
   loadgen lab --kill none --expect 'duplicates<=0' --expect 'latency.p99<=5s'`,
 	}, func(ctx context.Context) error {
-		c.Expect = expect.texts()
-		code, err := lab.Run(ctx, c, a.log, a.stdout)
+		l, err := lab.New(c, a.log, a.stdout)
+		if err != nil {
+			return err
+		}
+		code, err := lab.Run(ctx, l, t.Test)
 		if err == nil && code != exitHolds {
 			err = verdictError(code)
 		}
 		return err
-	}, load, &c)
+	}, &c, validation(func() error {
+		t.Baseline.Destination.Expectations = expect.texts()
+		return t.complete(c, a)
+	}))
 	f := cmd.Flags()
-	f.StringSliceVar(&c.Topics, "topics", c.Topics, "topics under load")
-	f.StringVar(&c.Throughput, "throughput", c.Throughput, "rate of each producer on each topic: records (20k/s), bytes (5MB/s) or max")
-	f.StringVar(&c.MessageSize, "message-size", c.MessageSize, "size of a message's value")
-	f.DurationVar(&c.Duration, "duration", c.Duration, "how long the load runs")
-	f.StringVar(&c.Kill, "kill", c.Kill, "side of the broker that is killed: source, destination or none")
-	f.DurationVar(&c.KillAfter, "kill-after", c.KillAfter, "time from the start of the load to the kill")
-	f.DurationVar(&c.KillFor, "kill-for", c.KillFor, "time from the kill to the broker's return")
+	b := &t.Baseline
+	f.StringSliceVar(&b.Source.Topics, "topics", b.Source.Topics, "topics under load")
+	f.Var(&b.Source.Throughput, "throughput", "rate of each producer on each topic: records (20k/s), bytes (5MB/s) or max")
+	f.Var(&b.Source.MessageSize, "message-size", "size of a message's value")
+	f.DurationVar(&t.Duration, "duration", t.Duration, "how long the load runs")
+	f.StringVar(&t.Kill, "kill", t.Kill, "side of the broker that is killed: source, destination or none")
+	f.DurationVar(&t.KillAfter, "kill-after", t.KillAfter, "time from the start of the load to the kill")
+	f.DurationVar(&t.KillFor, "kill-for", t.KillFor, "time from the kill to the broker's return")
 	expectFlag(cmd, &expect)
 	f.DurationVar(&c.DrainIdle, "drain-idle", c.DrainIdle, "the drain ends when the replicator has moved nothing for so long")
 	f.StringVar(&c.Output, "output", c.Output, "directory of verdict.json and report.html")
-	f.IntVar(&c.Brokers, "brokers", c.Brokers, "brokers in each cluster")
-	f.IntVar(&c.Partitions, "num-partitions", c.Partitions, "partitions of each topic")
-	f.IntVar(&c.Replicas, "num-replicas", c.Replicas, "replicas in the source (0: 3, or as many as there are brokers)")
-	f.IntVar(&c.DestinationReplicas, "destination-replicas", c.DestinationReplicas, "replicas in the destination (0: 2, or as many as there are brokers)")
-	f.DurationVar(&c.Retention, "retention", c.Retention, "retention of the topics")
-	f.IntVar(&c.Producers, "producers", c.Producers, "producer processes")
-	f.IntVar(&c.Consumers, "consumers", c.Consumers, "consumer processes")
-	f.StringVar(&c.Replicator, "replicator", c.Replicator, "replicator: mirrormaker2 or none")
-	f.IntVar(&c.ReplicatorTasks, "replicator-tasks", c.ReplicatorTasks, "MirrorMaker 2's tasks.max")
-	f.DurationVar(&c.RefreshInterval, "refresh-interval", c.RefreshInterval, "how often the replicator looks for new topics")
-	f.StringToStringVar(&c.ReplicatorConfig, "replicator-config", c.ReplicatorConfig, "more of the replicator's configuration, key=value")
-	f.StringToStringVar(&c.BrokerConfig, "broker-config", c.BrokerConfig, "more of every broker's configuration, key=value")
+	f.IntVar(&b.Source.Brokers, "brokers", b.Source.Brokers, "brokers in each cluster")
+	f.IntVar(&b.Source.Partitions, "num-partitions", b.Source.Partitions, "partitions of each topic")
+	f.IntVar(&t.replicas, "num-replicas", t.replicas, "replicas in the source (0: 3, or as many as there are brokers)")
+	f.IntVar(&t.destinationReplicas, "destination-replicas", t.destinationReplicas, "replicas in the destination (0: 2, or as many as there are brokers)")
+	f.DurationVar((*time.Duration)(&b.Source.Retention), "retention", time.Duration(b.Source.Retention), "retention of the topics")
+	f.IntVar(&b.Source.Producers, "producers", b.Source.Producers, "producer processes")
+	f.IntVar(&b.Destination.Consumers, "consumers", b.Destination.Consumers, "consumer processes")
+	f.StringVar(&b.Destination.Replicator, "replicator", b.Destination.Replicator, "replicator: mirrormaker2 or none")
+	f.IntVar(&b.Destination.Workers, "workers", b.Destination.Workers, "nodes of MirrorMaker 2, which share its tasks")
+	f.IntVar(&t.tasks, "replicator-tasks", t.tasks, "MirrorMaker 2's tasks.max")
+	f.DurationVar(&t.refresh, "refresh-interval", t.refresh, "how often the replicator looks for new topics")
+	f.StringToStringVar(&t.replicatorConfig, "replicator-config", t.replicatorConfig, "more of the replicator's configuration, key=value")
+	f.StringToStringVar(&b.Source.KafkaConfig, "broker-config", b.Source.KafkaConfig, "more of every broker's configuration, key=value")
 	f.StringVar(&c.Java, "java", c.Java, "path of java (default JAVA_HOME's, or the one on PATH)")
 	f.StringVar(&c.CacheDir, "cache-dir", c.CacheDir, "directory of Kafka's jars (default the user's cache directory)")
 	f.BoolVar(&c.Keep, "keep", c.Keep, "leave logs and the clusters' data on disk")
 	f.DurationVar(&c.StartTimeout, "start-timeout", c.StartTimeout, "bound on each start")
 	f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "bound on the drain")
 	completeWith(cmd, "kill", lab.Source, lab.Destination, lab.None)
-	completeWith(cmd, "replicator", lab.MirrorMaker2, lab.None)
+	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.NoReplicator)
 	return cmd
+}
+
+// labTest is a lab.Test as flags describe it: most of them are for both sides.
+type labTest struct {
+	lab.Test
+	replicas, destinationReplicas, tasks int
+	refresh                              time.Duration
+	replicatorConfig                     map[string]string
+}
+
+func (t *labTest) setDefaults() {
+	t.Test.SetDefaults()
+	t.tasks, t.refresh = 2, 10*time.Second
+}
+
+// complete makes the baseline of what the flags say, and reports every mistake.
+func (t *labTest) complete(c lab.Config, a *app) error {
+	s, d := &t.Baseline.Source, &t.Baseline.Destination
+	t.Baseline.TopicPattern = lab.PatternOf(s.Topics)
+	d.Brokers, d.Partitions, d.Topics, d.Retention, d.KafkaConfig = s.Brokers, s.Partitions, s.Topics, s.Retention, s.KafkaConfig
+	s.ReplicationFactor, d.ReplicationFactor = t.replicas, t.destinationReplicas
+	if t.replicas == 0 {
+		s.ReplicationFactor = max(1, min(3, s.Brokers))
+	}
+	if t.destinationReplicas == 0 {
+		d.ReplicationFactor = max(1, min(2, d.Brokers))
+	}
+	s.MinInsyncReplicas, d.MinInsyncReplicas = 1, 1
+	if s.ReplicationFactor > 2 {
+		s.MinInsyncReplicas = 2 // with two replicas, one dead broker would already stop acks=all
+	}
+	errs := []error{t.Test.Validate()}
+	if d.Replicator == scenario.MirrorMaker2 {
+		if t.refresh < time.Second || t.refresh%time.Second != 0 {
+			errs = append(errs, fmt.Errorf("refresh-interval is %s: must be whole seconds, at least 1s", t.refresh))
+		}
+		d.ReplicatorConfig = map[string]string{
+			"tasks.max":                       strconv.Itoa(t.tasks),
+			"refresh.topics.interval.seconds": strconv.Itoa(int(t.refresh / time.Second)),
+		}
+		maps.Copy(d.ReplicatorConfig, t.replicatorConfig)
+	}
+	l, err := lab.New(c, a.log, a.stdout)
+	if err != nil {
+		return errors.Join(errs...) // its mistakes are reported by itself
+	}
+	return errors.Join(append(errs, l.Check([]scenario.Config{t.Baseline}))...)
 }

@@ -190,6 +190,6 @@ func TestServe(t *testing.T) {
 
 func TestLabTrouble(t *testing.T) {
 	loadgen(t, nil, "lab", "--java", "/nonexistent/java", "--output", t.TempDir()).want(t, exitTrouble, "looked at /nonexistent/java", "install Java")
-	loadgen(t, nil, "lab", "--brokers", "0", "--kill", "everything").want(t, exitTrouble, "brokers is 0", `kill is "everything"`)
+	loadgen(t, nil, "lab", "--brokers", "0", "--kill", "everything").want(t, exitTrouble, "source: brokers: 0", `kill is "everything"`)
 	loadgen(t, nil, "lab", "--expect", "p99<=5s").want(t, exitTrouble, `there is no quantity "p99"`)
 }

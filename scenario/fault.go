@@ -17,7 +17,8 @@ type Fault struct {
 	Victims []int `json:"victims,omitempty"`
 	// Percent of the packets that are lost, above 0 and up to 100.
 	Percent float64 `json:"percent,omitempty"`
-	// Latency is added to each packet; Jitter is how far it varies, at most Latency.
+	// Latency is added to each packet, or with a slow disk to each write; Jitter is how far it varies, at
+	// most Latency.
 	Latency Duration `json:"latency,omitempty"`
 	Jitter  Duration `json:"jitter,omitempty"`
 	// Duration is how long a lasting fault lasts, 1s to 24h.
@@ -43,18 +44,27 @@ type FaultKind struct {
 	Lasting bool
 	// Loss and Delay say which further values the kind takes.
 	Loss, Delay bool
+	// LabOnly kinds are played by the lab alone: the stacks, which break by Chaos Mesh, refuse them.
+	LabOnly bool
 }
 
 // FaultKinds returns the kinds of fault by name.
 func FaultKinds() map[string]FaultKind {
-	kinds := map[string]FaultKind{"region-partition": {Target: TargetRegion, Lasting: true}}
+	kinds := map[string]FaultKind{
+		"region-partition": {Target: TargetRegion, Lasting: true},                             // no packet crosses the ocean
+		"region-delay":     {Target: TargetRegion, Lasting: true, Delay: true, LabOnly: true}, // of the whole ocean, each way
+		"region-loss":      {Target: TargetRegion, Lasting: true, Loss: true, LabOnly: true},  // of the whole ocean, each way
+		"region-outage":    {Target: TargetRegion, Lasting: true, LabOnly: true},              // every broker of the side down
+		"broker-slow-disk": {Target: TargetBroker, Lasting: true, Delay: true, LabOnly: true}, // each write takes longer
+	}
 	for _, target := range []string{TargetBroker, TargetWorker} {
 		kinds[target+"-kill"] = FaultKind{Target: target}                  // container killed; disk and address kept
 		kinds[target+"-outage"] = FaultKind{Target: target, Lasting: true} // down for a time
 		kinds[target+"-replace"] = FaultKind{Target: target}               // pod killed: empty disk, new address
 		kinds[target+"-loss"] = FaultKind{Target: target, Lasting: true, Loss: true}
 		kinds[target+"-delay"] = FaultKind{Target: target, Lasting: true, Delay: true}
-		kinds[target+"-partition"] = FaultKind{Target: target, Lasting: true} // cut off from everything
+		kinds[target+"-pause"] = FaultKind{Target: target, Lasting: true, LabOnly: true} // SIGSTOP: connections stay open, nothing answers
+		kinds[target+"-partition"] = FaultKind{Target: target, Lasting: true}            // cut off from everything
 	}
 	return kinds
 }

@@ -238,6 +238,9 @@ func (s *Settings) validate(stack *Stack) error {
 	if s.PeerStack != "" && (s.PeerBootstrap != "" || s.PeerZookeeper != "") {
 		refuse("peerBootstrap: the stack %s says where its brokers are: leave peerBootstrap and peerZookeeper out, or peerStack (pulumi config rm peerStack)", s.PeerStack)
 	}
+	if kind := stack.Cluster().Fault.Kind; scenario.FaultKinds()[kind].LabOnly {
+		refuse("fault.kind: %s is played by the lab alone, since Chaos Mesh has nothing like it here: use another kind, or loadgen scenario run --target lab", kind)
+	}
 	if !s.InstallChaos && stack.Cluster().Fault.Kind != "" {
 		refuse("fault.kind: %s needs Chaos Mesh, and installChaos is false: set it to true, or leave the fault out", stack.Cluster().Fault.Kind)
 	}

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -181,19 +180,13 @@ func newMachine(t *testing.T, args *Args, zone string) *machine {
 func kafkaJars(t *testing.T, cache string) string {
 	var cfg lab.Config
 	cfg.SetDefaults()
-	cfg.CacheDir, cfg.Output = cache, t.TempDir()
-	l, err := lab.New(t.Context(), cfg, slog.New(slog.DiscardHandler), io.Discard)
+	cfg.CacheDir = cache
+	classPath, err := lab.KafkaJars(t.Context(), cfg, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	found, err := filepath.Glob(filepath.Join(cache, "kafka-3.9.*"))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("jars in %v: %v", found, err)
-	}
-	return found[0]
+	jar, _, _ := strings.Cut(classPath, string(os.PathListSeparator))
+	return filepath.Dir(jar)
 }
 
 const (

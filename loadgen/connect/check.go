@@ -144,6 +144,11 @@ func (s seed) speaksKafka(ctx context.Context, conf *tls.Config) error {
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "kafka-mirror-tester", "1" // brokers refuse empty ones
 	answer, err := s.ask(ctx, s.bare(conf), req)
 	if err != nil {
+		// The client asks for the versions by itself first, and a broker with SASL closes the connection when
+		// it is asked again before anybody has logged in.
+		if cut(err) && s.offered(ctx, conf) != "" {
+			return nil
+		}
 		return err
 	}
 	resp := answer.(*kmsg.ApiVersionsResponse)
@@ -315,12 +320,12 @@ func (s seed) explainUser(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ended(ctx, err)
 	}
-	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	closed := cut(err)
 	switch {
 	case Denied(err):
 		return fmt.Errorf("this user has no permission to read the cluster's metadata: grant it DESCRIBE on the cluster: %w", err)
 	case errors.Is(err, kerr.UnsupportedSaslMechanism):
-		return fmt.Errorf("it does not offer this SASL mechanism: set --sasl-mechanism to %s: %w", s.offered(ctx), err)
+		return fmt.Errorf("it does not offer this SASL mechanism: set --sasl-mechanism to %s: %w", s.offered(ctx, s.tls), err)
 	case errors.Is(err, kerr.IllegalSaslState):
 		return fmt.Errorf("it does not use SASL: remove --sasl-mechanism, or give the port of its SASL listener: %w", err)
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
@@ -330,19 +335,24 @@ func (s seed) explainUser(ctx context.Context, err error) error {
 	case closed && s.sasl:
 		return fmt.Errorf("it closed the connection during authentication: check --sasl-user, the password and --sasl-mechanism: %w", err)
 	case closed:
-		if offered := s.offered(ctx); offered != "" {
+		if offered := s.offered(ctx, s.tls); offered != "" {
 			return fmt.Errorf("it asks for SASL authentication: set --sasl-mechanism to %s, with --sasl-user and --sasl-password-file: %w", offered, err)
 		}
 	}
 	return fmt.Errorf("no metadata: %w", err)
 }
 
+// cut reports whether the server closed the connection.
+func cut(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
 // offered asks for a mechanism that does not exist, because the refusal lists
 // those that do. It is empty where SASL is not in use.
-func (s seed) offered(ctx context.Context) string {
+func (s seed) offered(ctx context.Context, conf *tls.Config) string {
 	req := kmsg.NewPtrSASLHandshakeRequest()
 	req.Mechanism = "NONE"
-	resp, err := s.ask(ctx, s.bare(s.tls), req)
+	resp, err := s.ask(ctx, s.bare(conf), req)
 	if err != nil {
 		return ""
 	}

@@ -1,0 +1,163 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
+)
+
+// What fits on one machine.
+const (
+	mostBrokers = 30
+	mostWorkers = 30
+	mostTools   = 100
+)
+
+// Check reports every mistake of a scenario's baseline and of what its steps make of it, each once, and
+// what the lab has not the means for, which wraps scenario.ErrCannotPlay. Nothing is started.
+//
+// Some of a Config is about nodes of its own for everything, which the lab has not: it takes no notice of
+// nodes, and has one ZooKeeper for each cluster and Java heaps of 256 MiB.
+func (l *Lab) Check(configs []scenario.Config) error {
+	var mistakes, cannot []error
+	said := map[string]bool{}
+	for i, c := range configs {
+		c.Source.Nodes, c.Destination.Nodes = 0, 0
+		found := []error{c.Validate(), l.fits(c)}
+		if i > 0 {
+			found = append(found, follows(configs[i-1], c))
+		}
+		for _, err := range flat(errors.Join(found...)) {
+			switch {
+			case said[err.Error()]:
+			case errors.Is(err, scenario.ErrCannotPlay):
+				cannot = append(cannot, err)
+			default:
+				mistakes = append(mistakes, err)
+			}
+			said[err.Error()] = true
+		}
+	}
+	if len(mistakes) > 0 {
+		return errors.Join(mistakes...) // what is wrong is wrong wherever it is played
+	}
+	return errors.Join(cannot...)
+}
+
+// flat takes joined errors apart.
+func flat(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, many := err.(interface{ Unwrap() []error }); many && errors.Join(joined.Unwrap()...).Error() == err.Error() {
+		var all []error
+		for _, one := range joined.Unwrap() {
+			all = append(all, flat(one)...)
+		}
+		return all
+	}
+	return []error{err}
+}
+
+// fits reports what of a Config the lab cannot be.
+func (l *Lab) fits(c scenario.Config) error {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	cannot := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{scenario.ErrCannotPlay}, args...)...))
+	}
+	for _, s := range []struct {
+		side string
+		c    scenario.Cluster
+	}{{Source, c.Source.Cluster}, {Destination, c.Destination.Cluster}} {
+		if s.c.KafkaMode != scenario.ZooKeeper {
+			cannot("%s: kafkaMode: %q: the lab runs Kafka with ZooKeeper only", s.side, s.c.KafkaMode)
+		}
+		if s.c.Brokers > mostBrokers {
+			cannot("%s: brokers: %d: the lab has room for %d", s.side, s.c.Brokers, mostBrokers)
+		}
+		if err := settings.CheckNames(s.c.Topics); err != nil {
+			refuse("%s: %w", s.side, err)
+		}
+		errs = append(errs, l.playable(s.side, s.c.Fault))
+	}
+	d := c.Destination
+	switch d.Replicator {
+	case scenario.NoReplicator:
+	case scenario.MirrorMaker2:
+		if d.Workers > mostWorkers {
+			cannot("workers: %d: the lab has room for %d", d.Workers, mostWorkers)
+		}
+		tasks := strconv.Itoa(replicatorTasks)
+		if own, said := d.ReplicatorConfig[tasksKey]; said {
+			tasks = own
+		}
+		if n, err := strconv.Atoi(tasks); err != nil || n < d.Workers {
+			refuse("workers: %d: MirrorMaker 2 gives work to %s of them only: set replicatorConfig %s to at least %d", d.Workers, tasks, tasksKey, d.Workers)
+		}
+		m := l.describe(c, "")
+		m.Source, m.Destination = []string{outside}, []string{outside}
+		errs = append(errs, m.Validate(), m.ValidateOverrides())
+	default:
+		cannot("replicator: %q: the lab runs %s, or %s for one of your own", d.Replicator, scenario.MirrorMaker2, scenario.NoReplicator)
+	}
+	if c.Source.Producers > mostTools || d.Consumers > mostTools {
+		cannot("producers %d, consumers %d: the lab has room for %d each", c.Source.Producers, d.Consumers, mostTools)
+	}
+	for _, e := range d.Expectations {
+		if _, err := verdict.ParseExpectation(e); err != nil {
+			refuse("expectations: %w", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// playable reports whether the lab has the means for a fault.
+func (l *Lab) playable(side string, f scenario.Fault) error {
+	kind, known := scenario.FaultKinds()[f.Kind]
+	if !known {
+		return nil // none, or one that is reported as unknown
+	}
+	if kind.Target == scenario.TargetRegion && strings.HasSuffix(f.Kind, "-outage") {
+		return nil
+	}
+	switch _, what, _ := strings.Cut(f.Kind, "-"); what {
+	case "kill", "outage", "replace", "pause":
+		return nil
+	}
+	return fmt.Errorf("%s: fault.kind: %s: %w: the lab has no ocean", side, f.Kind, scenario.ErrCannotPlay)
+}
+
+// follows reports what cannot become of what runs.
+func follows(from, to scenario.Config) error {
+	var errs []error
+	fixed := func(key string, was, is any) {
+		if !reflect.DeepEqual(was, is) {
+			errs = append(errs, fmt.Errorf("%s: %v, and it is %v: it cannot change while the test runs", key, is, was))
+		}
+	}
+	for _, s := range []struct {
+		side     string
+		from, to scenario.Cluster
+	}{{Source, from.Source.Cluster, to.Source.Cluster}, {Destination, from.Destination.Cluster, to.Destination.Cluster}} {
+		for _, err := range flat(scenario.ValidateChange(s.from, s.to, from.Secure, to.Secure)) {
+			errs = append(errs, fmt.Errorf("%s: %w", s.side, err))
+		}
+	}
+	fixed("testId", from.TestID, to.TestID)
+	fixed("topicPattern", from.TopicPattern, to.TopicPattern)
+	fixed("compressibility", from.Source.Compressibility, to.Source.Compressibility)
+	fixed("useMessageHeaders", from.Source.UseMessageHeaders, to.Source.UseMessageHeaders)
+	fixed("replicator", from.Destination.Replicator, to.Destination.Replicator)
+	if !slices.Equal(from.Destination.Expectations, to.Destination.Expectations) {
+		fixed("expectations", from.Destination.Expectations, to.Destination.Expectations)
+	}
+	return errors.Join(errs...)
+}

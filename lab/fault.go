@@ -1,0 +1,228 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
+)
+
+// underway is a fault that has begun.
+type underway struct {
+	heal  sync.Once
+	now   chan struct{} // closed to end it before its time
+	ended chan struct{} // closed when all is as before
+}
+
+// play is how the lab plays a fault.
+type play struct {
+	// detail says what happens.
+	detail string
+	// strike breaks, and mend is what comes after the fault's duration, or at once where it has none.
+	strike, mend func(context.Context) error
+}
+
+// begin begins a fault, and tells the auditor. It ends by itself.
+func (l *Lab) begin(ctx context.Context, side string, f scenario.Fault) error {
+	p, err := l.play(side, f)
+	if err != nil {
+		return err
+	}
+	var at time.Time
+	err = l.step(ctx, fmt.Sprintf("%s on the %s side: %s", f.Kind, side, p.detail), func(ctx context.Context) error {
+		at = time.Now()
+		return p.strike(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	u := &underway{now: make(chan struct{}), ended: make(chan struct{})}
+	l.faults[side] = u
+	told := l.event(ctx, at, f.Kind, side, p.detail)
+	l.background(func(ctx context.Context) error {
+		defer close(u.ended)
+		timer := time.NewTimer(time.Until(at.Add(time.Duration(f.Duration))))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-u.now:
+		case <-ctx.Done():
+			return nil
+		}
+		if err := p.mend(ctx); err != nil {
+			return fmt.Errorf("end of %s on the %s side: %w", f.Kind, side, err)
+		}
+		l.out.say("%s on the %s side is over", f.Kind, side)
+		return l.event(ctx, time.Now(), f.Kind+scenario.EndSuffix, side, p.detail)
+	})
+	return told
+}
+
+// heal ends every fault that is under way, and returns when all is as before.
+func (l *Lab) heal(ctx context.Context) error {
+	return errors.Join(l.healSide(ctx, Source), l.healSide(ctx, Destination))
+}
+
+func (l *Lab) healSide(ctx context.Context, side string) error {
+	u := l.faults[side]
+	if u == nil {
+		return nil
+	}
+	during, end := l.sup.during(ctx)
+	defer end()
+	u.heal.Do(func() { close(u.now) })
+	select {
+	case <-u.ended:
+		delete(l.faults, side)
+		return nil
+	case <-during.Done():
+		return fmt.Errorf("waiting for the end of a fault on the %s side: %w", side, context.Cause(during))
+	}
+}
+
+// background does something beside what is asked of the lab. An error fails the lab.
+func (l *Lab) background(do func(context.Context) error) {
+	l.healers.Add(1)
+	go func() {
+		defer l.healers.Done()
+		if err := do(l.life); err != nil && l.life.Err() == nil {
+			l.sup.fail(err)
+		}
+	}()
+}
+
+// each calls do for all at once.
+func each[T any](ctx context.Context, all []T, do func(context.Context, T) error) error {
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, one := range all {
+		wg.Go(func() { errs[i] = do(ctx, one) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func listed(what string, indexes []int) string {
+	var words []string
+	for _, i := range indexes {
+		words = append(words, fmt.Sprint(i))
+	}
+	if len(words) == 1 {
+		return what + " " + words[0]
+	}
+	return what + "s " + strings.Join(words, ", ")
+}
+
+// play finds out how a fault is played, which must be one that Check lets pass.
+func (l *Lab) play(side string, f scenario.Fault) (play, error) {
+	target, what, _ := strings.Cut(f.Kind, "-")
+	switch target {
+	case scenario.TargetBroker:
+		return l.playBrokers(side, what, f, f.Victims)
+	case scenario.TargetWorker:
+		return l.playWorkers(what, f)
+	case scenario.TargetRegion:
+		return l.playRegion(side, what, f)
+	}
+	return play{}, fmt.Errorf("%s: %w by the lab", f.Kind, scenario.ErrCannotPlay)
+}
+
+func (l *Lab) playBrokers(side, what string, f scenario.Fault, victims []int) (play, error) {
+	c := l.cluster(side)
+	var hit []*broker
+	for _, v := range victims {
+		b, err := c.broker(v)
+		if err != nil {
+			return play{}, err
+		}
+		hit = append(hit, b)
+	}
+	all := func(do func(context.Context, *broker) error) func(context.Context) error {
+		return func(ctx context.Context) error { return each(ctx, hit, do) }
+	}
+	who := listed("broker", victims)
+	back := all(func(ctx context.Context, b *broker) error { return c.returns(ctx, b) })
+	kill := all(func(_ context.Context, b *broker) error { return c.down(b) })
+	switch what {
+	case "kill":
+		return play{detail: "kill -9 of " + who + ", disk and address kept", strike: kill, mend: back}, nil
+	case "outage":
+		return play{detail: who + " down, disk and address kept", strike: kill, mend: back}, nil
+	case "replace":
+		return play{detail: who + " replaced by an empty one at another address", strike: kill,
+			mend: all(func(ctx context.Context, b *broker) error { return c.replace(ctx, b) })}, nil
+	case "pause":
+		return play{detail: who + " stopped by SIGSTOP: connections stay open, nothing answers",
+			strike: all(func(_ context.Context, b *broker) error { return c.freeze(b) }),
+			mend:   all(func(_ context.Context, b *broker) error { return c.thaw(b) })}, nil
+	}
+	return play{}, fmt.Errorf("%s: %w by the lab", f.Kind, scenario.ErrCannotPlay)
+}
+
+func (l *Lab) playWorkers(what string, f scenario.Fault) (play, error) {
+	var hit []*worker
+	for _, v := range f.Victims {
+		if v >= len(l.workers) {
+			return play{}, fmt.Errorf("there is no worker %d", v)
+		}
+		hit = append(hit, l.workers[v])
+	}
+	all := func(do func(context.Context, *worker) error) func(context.Context) error {
+		return func(ctx context.Context) error { return each(ctx, hit, do) }
+	}
+	who := listed("worker", f.Victims)
+	kill := all(func(_ context.Context, w *worker) error {
+		w.op.Lock()
+		defer w.op.Unlock()
+		if !w.running() {
+			return fmt.Errorf("kill worker %d: it does not run", w.index)
+		}
+		w.held = true
+		w.proc.kill()
+		return nil
+	})
+	back := all(l.bringUpWorker)
+	switch what {
+	case "kill":
+		return play{detail: "kill -9 of " + who, strike: kill, mend: back}, nil
+	case "outage":
+		return play{detail: who + " down", strike: kill, mend: back}, nil
+	case "replace":
+		return play{detail: who + " replaced by one at another address", strike: kill, mend: all(func(ctx context.Context, w *worker) error {
+			if err := l.moveWorker(w); err != nil {
+				return err
+			}
+			return l.bringUpWorker(ctx, w)
+		})}, nil
+	case "pause":
+		send := func(do func(*process) error) func(context.Context) error {
+			return all(func(_ context.Context, w *worker) error {
+				w.op.Lock()
+				defer w.op.Unlock()
+				if !w.running() {
+					return nil // ended meanwhile, which is told by itself
+				}
+				return do(w.proc)
+			})
+		}
+		return play{detail: who + " stopped by SIGSTOP", strike: send((*process).freeze), mend: send((*process).thaw)}, nil
+	}
+	return play{}, fmt.Errorf("%s: %w by the lab", f.Kind, scenario.ErrCannotPlay)
+}
+
+func (l *Lab) playRegion(side, what string, f scenario.Fault) (play, error) {
+	if what == "outage" {
+		var every []int
+		for _, b := range l.cluster(side).members() {
+			every = append(every, b.id)
+		}
+		p, err := l.playBrokers(side, what, f, every)
+		p.detail = "every broker of the " + side + " down, disks and addresses kept"
+		return p, err
+	}
+	return play{}, fmt.Errorf("%s: %w by the lab", f.Kind, scenario.ErrCannotPlay)
+}

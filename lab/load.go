@@ -1,0 +1,189 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
+	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
+)
+
+// tool is a load tool that runs, and its HTTP server.
+type tool struct {
+	*process
+	url string
+}
+
+// call sends an HTTP request to the tool, with body as JSON.
+func (t *tool) call(ctx context.Context, method, path string, body, answer any) error {
+	client := &http.Client{Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	return request(ctx, client, method, t.url+path, body, answer)
+}
+
+func (t *tool) metrics(ctx context.Context) (text []byte, err error) {
+	err = t.call(ctx, http.MethodGet, "/metrics", nil, &text)
+	return text, err
+}
+
+// startTool starts a load tool on a side and waits until it is ready.
+func (l *Lab) startTool(ctx context.Context, side, name string, port int, tee io.Writer, args ...string) (*tool, error) {
+	seat, err := l.net.place(side, strings.ReplaceAll(name, " ", "-"), port)
+	if err != nil {
+		return nil, err
+	}
+	t := &tool{url: "http://" + seat.reach(outside)}
+	argv := append([]string{l.binary}, args...)
+	argv = append(argv, "--test-id", l.now.TestID, "--settings-file", l.settings(side), "--metrics-address", seat.listen())
+	if t.process, err = l.sup.start(command{name: name, argv: argv, tee: tee, in: seat.start()}); err != nil {
+		return nil, err
+	}
+	return t, await(ctx, l.cfg.StartTimeout, name, func(ctx context.Context) error { return t.call(ctx, http.MethodGet, "/readyz", nil, nil) })
+}
+
+// settings is the file that the load tools of a side read again and again.
+func (l *Lab) settings(side string) string { return filepath.Join(l.work.path, side+"-settings.json") }
+
+// verified are the topics that consumers and the auditor follow.
+func verified(c scenario.Config) []string {
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(c.Source.Topics, c.Destination.Topics))))
+}
+
+// writeSettings tells the load tools what the test consists of.
+func (l *Lab) writeSettings(c scenario.Config) error {
+	l.expected = max(l.expected, c.Source.Producers)
+	write := func(side string, topics []string, all map[string]any) error {
+		entries := map[string]map[string]any{settings.AllTopics: all}
+		for _, topic := range topics {
+			entries[topic] = map[string]any{}
+		}
+		text, err := json.MarshalIndent(entries, "", "  ")
+		if err != nil {
+			return fmt.Errorf("settings of the load: %w", err)
+		}
+		path := l.settings(side)
+		if err := os.WriteFile(path+".new", append(text, '\n'), 0o644); err != nil {
+			return fmt.Errorf("settings of the load: %w", err)
+		}
+		return os.Rename(path+".new", path) // none reads half a file
+	}
+	if err := write(Source, c.Source.Topics, map[string]any{"rate": c.Source.Throughput, "size": c.Source.MessageSize}); err != nil {
+		return err
+	}
+	return write(Destination, verified(c), map[string]any{"producers": l.expected})
+}
+
+// startLoad starts the consumers, the auditor and the producers, and returns when all are ready.
+func (l *Lab) startLoad(ctx context.Context) error {
+	c := l.now
+	what := fmt.Sprintf("load runs: %d producer(s) at %s a topic, messages of %s; %d consumer(s) and the auditor follow", c.Source.Producers, c.Source.Throughput, c.Source.MessageSize, c.Destination.Consumers)
+	return l.step(ctx, what, func(ctx context.Context) error {
+		if err := l.writeSettings(c); err != nil {
+			return err
+		}
+		if err := l.startConsumers(ctx, c.Destination.Consumers); err != nil {
+			return err
+		}
+		args := append([]string{
+			"audit", "--source-bootstrap-servers", strings.Join(l.Source.BootstrapServers(Destination), ","),
+			"--destination-bootstrap-servers", strings.Join(l.Destination.BootstrapServers(Destination), ","),
+			"--drain-idle", l.cfg.DrainIdle.String(), "--output", l.cfg.Output,
+		}, securityFlags(l.Source.access)...)
+		for _, e := range c.Destination.Expectations {
+			args = append(args, "--expect", e)
+		}
+		var err error
+		if l.auditor, err = l.startTool(ctx, Destination, "auditor", metrics.AuditorPort, l.out, args...); err != nil {
+			return err
+		}
+		return l.setProducers(ctx, c.Source)
+	})
+}
+
+func (l *Lab) startConsumers(ctx context.Context, count int) error {
+	l.consumers = nil
+	for i := range count {
+		t, err := l.startTool(ctx, Destination, fmt.Sprintf("consumer %d", i), metrics.ConsumerPort, nil, append([]string{
+			"consume", "--bootstrap-servers", strings.Join(l.Destination.BootstrapServers(Destination), ","), "--id", fmt.Sprintf("consumer-%d", i),
+			"--instances", strconv.Itoa(count), "--index", strconv.Itoa(i)}, securityFlags(l.Destination.access)...)...)
+		if err != nil {
+			return err
+		}
+		l.consumers = append(l.consumers, t)
+	}
+	return nil
+}
+
+// setProducers starts producers or stops those with the highest numbers.
+func (l *Lab) setProducers(ctx context.Context, s scenario.Source) error {
+	if len(l.producers) > s.Producers {
+		rest := l.producers[s.Producers:]
+		l.producers = l.producers[:s.Producers]
+		if err := l.stopTools(ctx, rest); err != nil {
+			return err
+		}
+	}
+	for i := len(l.producers); i < s.Producers; i++ {
+		t, err := l.startTool(ctx, Source, fmt.Sprintf("producer %d", i), metrics.ProducerPort, nil, append([]string{
+			"produce", "--bootstrap-servers", strings.Join(l.Source.BootstrapServers(Source), ","), "--id", fmt.Sprintf("producer-%d", i),
+			"--compressibility", strconv.FormatFloat(s.Compressibility, 'f', -1, 64), fmt.Sprintf("--use-message-headers=%t", s.UseMessageHeaders),
+		}, securityFlags(l.Source.access)...)...)
+		if err != nil {
+			return err
+		}
+		l.producers = append(l.producers, t)
+	}
+	return nil
+}
+
+// stopTools asks load tools to stop, and kills those that do not.
+func (l *Lab) stopTools(ctx context.Context, tools []*tool) error {
+	for _, t := range tools {
+		t.signal(syscall.SIGTERM)
+	}
+	bounded, cancel := context.WithTimeout(ctx, toolStop)
+	defer cancel()
+	for _, t := range tools {
+		if err := t.wait(bounded); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			// The verdict counts what it left unresolved.
+			l.out.say("%s did not stop within %s and is killed", t.name, toolStop)
+			t.kill()
+		}
+		if t.err != nil {
+			l.out.say("%s: %v; its log is %s", t.name, t.err, t.log)
+		}
+	}
+	return nil
+}
+
+// securityFlags are the load tools' flags for TLS and SASL.
+func securityFlags(c connect.Config) []string {
+	var flags []string
+	if c.TLS {
+		flags = append(flags, "--tls")
+	}
+	for _, f := range []struct{ name, value string }{
+		{"tls-ca-file", c.TLSCAFile}, {"tls-server-name", c.TLSServerName}, {"tls-cert-file", c.TLSCertFile}, {"tls-key-file", c.TLSKeyFile},
+		{"sasl-mechanism", c.SASLMechanism}, {"sasl-user", c.SASLUser}, {"sasl-password-file", c.SASLPasswordFile},
+	} {
+		if f.value != "" {
+			flags = append(flags, "--"+f.name, f.value)
+		}
+	}
+	return flags
+}
