@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -94,7 +95,7 @@ func openInside(addr netip.Prefix, cfg Config) (*device, error) {
 		return nil, fmt.Errorf("set up the loopback interface: %w", err)
 	}
 	if cfg.CongestionControl != "" {
-		if err := sysctl("ipv4/tcp_congestion_control", cfg.CongestionControl); err != nil {
+		if err := setCongestionControl(cfg.CongestionControl); err != nil {
 			return nil, err
 		}
 	}
@@ -158,6 +159,25 @@ func routed(routes []netlink.Route, network netip.Prefix) bool {
 		}
 	}
 	return false
+}
+
+func setCongestionControl(name string) error {
+	err := sysctl("ipv4/tcp_congestion_control", name)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		allowed, listErr := congestionControls()
+		return errors.Join(fmt.Errorf("%w: congestion control %q: this machine lets network namespaces use %s; sysctl net.ipv4.tcp_allowed_congestion_control allows others: %w",
+			ErrUnavailable, name, strings.Join(allowed, ", "), err), listErr)
+	}
+	return err
+}
+
+// congestionControls returns those that a namespace may use.
+func congestionControls() ([]string, error) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+	if err != nil {
+		return nil, fmt.Errorf("list congestion controls: %w", err)
+	}
+	return strings.Fields(string(text)), nil
 }
 
 func noIPv6(device string) error {
