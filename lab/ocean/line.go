@@ -24,8 +24,9 @@ const (
 // line holds packets for as long as a Link says. It knows no clock: times are passed in, as durations since some
 // start, and never decrease. It is for one goroutine at a time.
 type line[T any] struct {
-	link Link
-	rng  *rand.Rand
+	link  Link
+	rng   *rand.Rand
+	limit int64 // of bytes held
 
 	free  time.Duration // when the bandwidth has sent all that was queued for it
 	last  time.Duration // when the latest packet leaves
@@ -42,7 +43,7 @@ type entry[T any] struct {
 }
 
 func newLine[T any](link Link, seed, stream uint64) *line[T] {
-	return &line[T]{link: link, rng: rand.New(rand.NewPCG(seed, stream))}
+	return &line[T]{link: link, limit: maxHeld, rng: rand.New(rand.NewPCG(seed, stream))}
 }
 
 // idle says whether a packet that enters now would leave at once and overtake none.
@@ -56,7 +57,7 @@ func (l *line[T]) enter(now time.Duration, size int, packet T) outcome {
 		return cut
 	case link.Loss > 0 && l.rng.Float64()*100 < link.Loss:
 		return lost
-	case l.bytes+int64(size) > maxHeld:
+	case l.bytes+int64(size) > l.limit:
 		return overrun
 	}
 	at := now

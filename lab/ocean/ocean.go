@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 )
@@ -114,6 +115,14 @@ type Config struct {
 // SetDefaults fills a fresh Config.
 func (c *Config) SetDefaults() {
 	*c = Config{Sides: []string{Source, Destination}, Link: Link{Delay: 40 * time.Millisecond}, MTU: 8500}
+}
+
+// seed is the one asked for, or a random one.
+func (c *Config) seed() uint64 {
+	if c.Seed != 0 {
+		return c.Seed
+	}
+	return rand.Uint64()
 }
 
 // maxSides is bounded by the addresses of one network.

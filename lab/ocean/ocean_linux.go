@@ -1,7 +1,6 @@
 package ocean
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,7 +38,7 @@ type Ocean struct {
 	// By the last bits of their addresses. A packet looks its way up here.
 	hosts   [oceanSize]atomic.Pointer[tunHost]
 	outside *tunHost
-	ocean   map[[2]int]*stage // by the indexes of the sides, from and to
+	ocean   map[[2]int]*stage[packet] // by the indexes of the sides, from and to
 
 	mu     sync.Mutex // held while hosts and links change
 	used   []int      // addresses given out on each side
@@ -53,14 +52,7 @@ func New(cfg Config) (*Ocean, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	o := &Ocean{cfg: cfg, seed: cfg.Seed, clock: clock{start: time.Now()}, ocean: map[[2]int]*stage{}, used: make([]int, len(cfg.Sides))}
-	if o.seed == 0 {
-		var b [8]byte
-		if _, err := rand.Read(b[:]); err != nil {
-			return nil, err
-		}
-		o.seed = binary.LittleEndian.Uint64(b[:])
-	}
+	o := &Ocean{cfg: cfg, seed: cfg.seed(), clock: clock{start: time.Now()}, ocean: map[[2]int]*stage[packet]{}, used: make([]int, len(cfg.Sides))}
 	if err := o.open(); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}
@@ -96,6 +88,10 @@ func (o *Ocean) open() error {
 	}
 	n.close()
 	return nil
+}
+
+func (o *Ocean) newStage(link Link, next func(packet)) (*stage[packet], error) {
+	return newStage(o.clock, &o.counters, newLine[packet](link, o.seed, o.streams.Add(1)), next)
 }
 
 func addressIn(network netip.Prefix, index int) netip.Addr {
@@ -255,7 +251,7 @@ type tunHost struct {
 	addr      netip.Addr
 	namespace *namespace // nil outside
 	device    *device
-	egress    *stage
+	egress    *stage[packet]
 	severed   atomic.Bool
 	done      chan struct{} // closed when nothing is read from the device any more
 	closed    bool

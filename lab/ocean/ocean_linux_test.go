@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -101,7 +102,7 @@ func datagrams(t *testing.T, o *Ocean, from, to *tunHost, n int) []int {
 	defer in.Close()
 	out := packetConn(t, from)
 	defer out.Close()
-	const window = 200 // far below what a socket buffers
+	const window = 100 // far below what a socket buffers
 	var got []int
 	buf := make([]byte, 64)
 	before := o.Counts()
@@ -389,17 +390,56 @@ func TestHostsAreChecked(t *testing.T) {
 	}
 }
 
-// helperEnv makes this test's executable a lab that waits to be killed.
-const helperEnv = "OCEAN_TEST_OWNER"
+// helperEnv makes this test's executable another program: a lab that waits to be killed, or one without rights.
+const helperEnv = "OCEAN_TEST_HELPER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(helperEnv) != "" {
-		if err := own(); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
+	var err error
+	switch os.Getenv(helperEnv) {
+	case "own":
+		err = own()
+	case "open":
+		err = open()
+	default:
+		os.Exit(m.Run())
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// open says what network there is.
+func open() error {
+	var cfg Config
+	cfg.SetDefaults()
+	if _, err := New(cfg); !errors.Is(err, ErrUnavailable) {
+		return fmt.Errorf("an ocean without rights: %w", err)
+	}
+	n, err := Open(cfg, os.Stdout)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%T\n", n)
+	return n.Close()
+}
+
+func TestWithoutRightsProxiesStandInAndSayWhatIsMissing(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$") // its own path is for its user alone
+	cmd.Env = append(os.Environ(), helperEnv+"=open")
+	cmd.Dir = "/"
+	const nobody = 65534
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"TCP proxies stand in for the ocean", "run as root", "*ocean.Proxies"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in: %s", want, out)
 		}
 	}
-	os.Exit(m.Run())
 }
 
 // own makes an ocean with a host and a process in it, says so and waits.
@@ -425,7 +465,7 @@ func own() error {
 
 func TestNothingIsLeftOfAnOwnerThatIsKilled(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), helperEnv+"=1")
+	cmd.Env = append(os.Environ(), helperEnv+"=own")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
