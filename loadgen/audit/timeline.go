@@ -176,8 +176,20 @@ func merge(h *latency.Histogram, buckets map[int64]int64) {
 	}
 }
 
-// phases returns the latencies of the whole test and of each phase between
-// events. A record belongs to the phase in which it was meant to be sent: its
+// apart tells what happened from what only begins a phase.
+func apart(events []verdict.Event) (happened, marked []verdict.Event) {
+	for _, e := range events {
+		if e.Kind == verdict.PhaseEvent {
+			marked = append(marked, e)
+		} else {
+			happened = append(happened, e)
+		}
+	}
+	return happened, marked
+}
+
+// phases returns the latencies of the whole test, of each phase between
+// events, and of each phase that was named. A record belongs to the phase in which it was meant to be sent: its
 // time of arrival less its latency, which is known to a second.
 func (t *timeline) phases(events []verdict.Event, in *verdict.Input) []verdict.PhaseLatency {
 	t.mu.Lock()
@@ -196,9 +208,10 @@ func (t *timeline) phases(events []verdict.Event, in *verdict.Input) []verdict.P
 		hist *latency.Histogram
 	}
 	phases := []*phase{{PhaseLatency: verdict.PhaseLatency{Phase: verdict.AllPhases, From: start, To: in.Now}, hist: latency.New()}}
-	if len(events) > 0 {
+	happened, marked := apart(events)
+	if len(happened) > 0 {
 		from, name := start, "baseline"
-		for _, e := range events {
+		for _, e := range happened {
 			if e.Time > from {
 				phases = append(phases, &phase{PhaseLatency: verdict.PhaseLatency{Phase: name, From: from, To: e.Time}, hist: latency.New()})
 			}
@@ -209,15 +222,31 @@ func (t *timeline) phases(events []verdict.Event, in *verdict.Input) []verdict.P
 		}
 		phases = append(phases, &phase{PhaseLatency: verdict.PhaseLatency{Phase: name, From: from, To: in.Now}, hist: latency.New()})
 	}
+	between := phases[1:]
+	var named []*phase
+	for i, e := range marked {
+		to := in.Now
+		if i+1 < len(marked) {
+			to = marked[i+1].Time
+		}
+		named = append(named, &phase{PhaseLatency: verdict.PhaseLatency{Phase: e.Detail, From: e.Time, To: to}, hist: latency.New()})
+	}
 	of := func(at int64) []*phase {
 		out := phases[:1:1]
-		for _, p := range phases[1:] {
-			if at < p.To || p == phases[len(phases)-1] {
+		for i, p := range between {
+			if at < p.To || i == len(between)-1 {
+				out = append(out, p)
+				break
+			}
+		}
+		for i, p := range named {
+			if at >= p.From && (at < p.To || i == len(named)-1) {
 				return append(out, p)
 			}
 		}
 		return out
 	}
+	phases = append(phases, named...)
 	appended := false
 	for _, s := range t.seconds {
 		appended = appended || s.appended
@@ -267,6 +296,7 @@ const (
 
 // recoveries tells for each event how long its effect lasted.
 func recoveries(events []verdict.Event, points []verdict.Point) []verdict.Recovery {
+	events, _ = apart(events)
 	if len(events) == 0 || len(points) == 0 {
 		return nil
 	}

@@ -134,3 +134,38 @@ func TestBottleneck(t *testing.T) {
 		t.Errorf("a late producer: %+v", got)
 	}
 }
+
+// A phase that was named spans what happened in it, and nothing recovers from its beginning.
+func TestNamedPhases(t *testing.T) {
+	tl := newTimeline()
+	for s := range int64(60) {
+		micros := int64(10_000)
+		if s >= 20 && s < 50 {
+			micros = 900_000
+		}
+		tl.window(&ledger.WindowEntry{Topic: "a", Window: ledger.Window{Second: s, Records: 10, First: 10, Latency: latency.Sparse{{Micros: micros, Count: 10}}}})
+	}
+	events, points := outage()
+	alone := recoveries(events, points)
+	marks := []verdict.Event{
+		{Time: 5_000_000, Kind: verdict.PhaseEvent, Detail: "steady"}, {Time: 19_000_000, Kind: verdict.PhaseEvent, Detail: "fault"},
+		{Time: 51_000_000, Kind: verdict.PhaseEvent, Detail: "recovered"},
+	}
+	events = []verdict.Event{marks[0], marks[1], events[0], events[1], marks[2]}
+	got := map[string]verdict.PhaseLatency{}
+	for _, p := range tl.phases(events, &verdict.Input{Now: 60_000_000, Sent: []*ledger.Sent{{Started: 1}}}) {
+		got[p.Phase] = p
+	}
+	for name, want := range map[string]struct {
+		count int64
+		max   float64
+	}{"steady": {140, 10}, "fault": {320, 900}, "recovered": {90, 10}, "all": {600, 900}, "baseline": {210, 900}} {
+		p := got[name]
+		if p.Latency.Count != want.count || p.Latency.Max < want.max*0.98 || p.Latency.Max > want.max*1.02 {
+			t.Errorf("phase %s: %d records, max %v; want %+v", name, p.Latency.Count, p.Latency.Max, want)
+		}
+	}
+	if with := recoveries(events, points); len(with) != 2 || with[0] != alone[0] || with[1] != alone[1] {
+		t.Errorf("with phases %+v, without %+v", with, alone)
+	}
+}

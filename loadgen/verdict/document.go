@@ -274,6 +274,11 @@ type Point struct {
 	ConsumerLag   uint64  `json:"consumer_lag"` // records at the destination that are not in a consumer's snapshot yet
 }
 
+// PhaseEvent is the kind of an event by which nothing happened: it begins a phase of the test whose name
+// is its Detail. Latencies are told apart by these phases too, and nothing is measured to have recovered
+// from one.
+const PhaseEvent = "phase"
+
 // Event is something that happened to the system under test, told to the
 // auditor by whoever did it.
 type Event struct {

@@ -168,6 +168,15 @@ func (e Expectation) met(value float64) bool {
 	}
 }
 
+// Value returns the quantity as v has it; ok is false when it was not measured.
+func (e Expectation) Value(v *Verdict) (value float64, ok bool) { return quantities()[e.Quantity].read(v) }
+
+// Met reports whether a value of the quantity is within the limit.
+func (e Expectation) Met(value float64) bool { return e.met(value) }
+
+// Format writes a value of the quantity for people.
+func (e Expectation) Format(value float64) string { return e.format(value) }
+
 // Merge returns the given expectations behind those defaults that are on other
 // quantities.
 func Merge(given []Expectation) []Expectation {
