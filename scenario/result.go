@@ -1,0 +1,341 @@
+package scenario
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+)
+
+// ResultSchema names the version of result.json. It changes when a field changes its meaning or goes;
+// new fields alone do not change it.
+const ResultSchema = "kafka-mirror-tester/scenario-result/v1"
+
+// NotPlayed is the outcome of a scenario that the target has not the means for, or that was never begun.
+const NotPlayed verdict.Outcome = "not played"
+
+// States of a result.
+const (
+	Playing     = "playing" // or its runner was killed
+	Finished    = "finished"
+	Interrupted = "interrupted"
+)
+
+// The files of a run, in a directory of its own.
+const (
+	ResultFile   = "result.json"
+	VerdictFile  = "verdict.json"
+	ReportFile   = "report.html"
+	ScenarioFile = "scenario.yaml"
+	ConfigFile   = "config.json"
+	EventsFile   = "events.json"
+	JUnitFile    = "junit.xml"
+	EvidenceDir  = "evidence"
+)
+
+// Result is what became of one run of a scenario.
+type Result struct {
+	Schema   string `json:"schema"`
+	Scenario string `json:"scenario"`
+	About    string `json:"about"`
+	Reported string `json:"reported,omitempty"`
+	Target   string `json:"target"`
+	// Replicator is what copied.
+	Replicator string `json:"replicator"`
+	// Run counts the runs of the same scenario with the same replicator, from 1.
+	Run      int      `json:"run"`
+	Settings []string `json:"settings,omitempty"` // as given with --set
+	Test     string   `json:"test"`
+
+	State   string          `json:"state"`
+	Outcome verdict.Outcome `json:"outcome"`
+	// Reasons say in sentences why the outcome is not "holds".
+	Reasons []string `json:"reasons,omitempty"`
+	// Notes are worth knowing and do not change the outcome.
+	Notes []string `json:"notes,omitempty"`
+
+	Started int64 `json:"started_unix_us"`
+	Ended   int64 `json:"ended_unix_us"`
+
+	Steady       []Steadiness        `json:"steady,omitempty"`
+	Phases       []Phase             `json:"phases,omitempty"`
+	Steps        []StepResult        `json:"steps,omitempty"`
+	Discoveries  []Discovery         `json:"discoveries,omitempty"`
+	Expectations []ExpectationResult `json:"expectations"`
+	Figures      *Figures            `json:"figures,omitempty"`
+
+	Machine  string            `json:"machine"`
+	Versions map[string]string `json:"versions,omitempty"`
+
+	// Dir is where it was read from or is written to.
+	Dir string `json:"-"`
+}
+
+// Steadiness is what waiting for a steady state came to.
+type Steadiness struct {
+	// Before is the step that waited; 0: the beginning.
+	Before  int     `json:"before_step"`
+	Reached bool    `json:"reached"`
+	Seconds float64 `json:"seconds"`
+	Why     string  `json:"why,omitempty"` // it was not reached
+}
+
+// Phase is when a phase began.
+type Phase struct {
+	Name string `json:"name"`
+	From int64  `json:"from_unix_us"`
+}
+
+// StepResult is what became of a step.
+type StepResult struct {
+	Title   string   `json:"title"`
+	Changes []string `json:"changes,omitempty"`
+	// Asked is when the target was asked for the change, Done when it said that it is so.
+	Asked int64 `json:"asked_unix_us"`
+	Done  int64 `json:"done_unix_us,omitempty"`
+	// Events are what the target told of it until the next step: when it really began and ended.
+	Events []verdict.Event `json:"events,omitempty"`
+	Error  string          `json:"error,omitempty"`
+}
+
+// Figures are those of the verdict that runs are compared by. What was not measured is nil.
+type Figures struct {
+	Expected        uint64   `json:"expected"`
+	Received        uint64   `json:"received"`
+	Lost            uint64   `json:"lost"`
+	Undelivered     uint64   `json:"undelivered"`
+	DestinationLost uint64   `json:"destination_lost"`
+	Duplicates      uint64   `json:"duplicates"`
+	Reordered       uint64   `json:"reordered"`
+	Misplaced       uint64   `json:"misplaced"`
+	OutageSeconds   float64  `json:"outage_s"`
+	RPOSeconds      float64  `json:"rpo_s"`
+	RPORecords      uint64   `json:"rpo_records"`
+	RecoverySeconds *float64 `json:"recovery_s"` // the longest; -1: it never recovered
+	SteadyP99Millis *float64 `json:"steady_p99_ms"`
+	P99Millis       *float64 `json:"p99_ms"`
+	Bottleneck      string   `json:"bottleneck"`
+}
+
+func figures(doc *verdict.Document) *Figures {
+	v, c := &doc.Verdict, &doc.Verdict.Total
+	f := &Figures{
+		Expected: c.Expected, Received: c.Received, Lost: c.Lost, Undelivered: c.Undelivered, DestinationLost: c.DestinationLost,
+		Duplicates: c.Duplicates, Reordered: c.Reordered, Misplaced: c.Misplaced, Bottleneck: v.Bottleneck.Component,
+	}
+	outage := verdict.Expectation{Quantity: "outage"}
+	f.OutageSeconds, _ = outage.Value(v)
+	for _, p := range doc.Timeline {
+		f.RPOSeconds, f.RPORecords = max(f.RPOSeconds, p.RPOSeconds), max(f.RPORecords, p.Pending)
+	}
+	for _, r := range v.Recoveries {
+		longest := r.Seconds
+		if !r.Recovered {
+			longest = -1
+		}
+		if f.RecoverySeconds == nil || *f.RecoverySeconds >= 0 && (longest < 0 || longest > *f.RecoverySeconds) {
+			f.RecoverySeconds = &longest
+		}
+	}
+	for name, to := range map[string]**float64{PhaseSteady: &f.SteadyP99Millis, verdict.AllPhases: &f.P99Millis} {
+		if p := phase(v, name); p != nil && p.Latency.Count > 0 {
+			ms := p.Latency.P99
+			*to = &ms
+		}
+	}
+	return f
+}
+
+// rank orders outcomes, the gravest first.
+func rank(o verdict.Outcome) int {
+	return slices.Index([]verdict.Outcome{verdict.Broken, verdict.CannotSay, verdict.Holds, NotPlayed}, o)
+}
+
+// Worst returns the gravest outcome of all: broken before cannot say before holds. Results that were not
+// played count only if nothing was.
+func Worst(results []*Result) verdict.Outcome {
+	worst := NotPlayed
+	for _, r := range results {
+		if rank(r.Outcome) < rank(worst) {
+			worst = r.Outcome
+		}
+	}
+	return worst
+}
+
+// worsen makes the outcome at least as grave as o, for a reason.
+func (r *Result) worsen(o verdict.Outcome, reason string) {
+	if rank(o) < rank(r.Outcome) {
+		r.Outcome = o
+	}
+	if reason != "" && !slices.Contains(r.Reasons, reason) {
+		r.Reasons = append(r.Reasons, reason)
+	}
+}
+
+// conclude comes to the outcome. doc is nil if there is none at all.
+func (r *Result) conclude(s *Scenario, doc *verdict.Document) {
+	doubts := r.Reasons
+	r.Reasons, r.Expectations = nil, []ExpectationResult{}
+	r.Outcome = verdict.Holds
+	if doc == nil {
+		r.worsen(verdict.CannotSay, "there is no verdict")
+	} else {
+		r.Figures, r.Versions = figures(doc), doc.Versions
+		if doc.Verdict.Outcome != verdict.Holds {
+			r.worsen(doc.Verdict.Outcome, "")
+			for _, reason := range doc.Verdict.Reasons {
+				r.worsen(doc.Verdict.Outcome, reason)
+			}
+		}
+		for i := range r.Steps {
+			r.Steps[i].Events = nil
+			until := r.Ended
+			if i+1 < len(r.Steps) {
+				until = r.Steps[i+1].Asked
+			}
+			for _, e := range doc.Events {
+				if e.Kind != verdict.PhaseEvent && e.Time >= r.Steps[i].Asked && e.Time < until {
+					r.Steps[i].Events = append(r.Steps[i].Events, e)
+				}
+			}
+		}
+	}
+	judged := map[string]bool{}
+	for i := range s.Expectations {
+		e := s.Expectations[i].judge(doc, r.Discoveries)
+		r.Expectations = append(r.Expectations, e)
+		judged[e.Expectation] = true
+		switch {
+		case e.Outcome == verdict.Holds || doc == nil:
+		case s.Expectations[i].plain != nil && e.Outcome == doc.Verdict.Outcome:
+			r.worsen(e.Outcome, "") // the verdict has said it
+		default:
+			r.worsen(e.Outcome, fmt.Sprintf("expected %s, found %s", e.Expectation, e.Actual))
+		}
+	}
+	if doc != nil { // those that every verdict has
+		for _, e := range doc.Verdict.Expectations {
+			if !judged[e.Expectation] {
+				r.Expectations = append(r.Expectations, ExpectationResult{Expectation: e.Expectation, Why: "holds for every test", Actual: e.Actual, Outcome: e.Outcome})
+			}
+		}
+	}
+	for _, x := range r.Steady {
+		if !x.Reached {
+			where := "at the beginning"
+			if x.Before > 0 {
+				where = fmt.Sprintf("before step %d", x.Before)
+			}
+			doubts = append(doubts, fmt.Sprintf("the state was not steady %s: %s", where, x.Why))
+		}
+	}
+	for i, step := range r.Steps {
+		if step.Error != "" {
+			doubts = append(doubts, fmt.Sprintf("step %d (%s) failed: %s", i+1, step.Title, step.Error))
+		}
+	}
+	for _, reason := range doubts {
+		r.worsen(verdict.CannotSay, reason)
+	}
+}
+
+// ErrResultSchema is wrapped when a result is of another version.
+var ErrResultSchema = errors.New("unknown schema")
+
+// ReadResult reads the result of the run in dir.
+func ReadResult(dir string) (*Result, error) {
+	text, err := os.ReadFile(filepath.Join(dir, ResultFile))
+	if err != nil {
+		return nil, err
+	}
+	r := &Result{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, ResultFile), err)
+	}
+	if r.Schema != ResultSchema {
+		return nil, fmt.Errorf("%s: schema %q, this program reads %q: %w", filepath.Join(dir, ResultFile), r.Schema, ResultSchema, ErrResultSchema)
+	}
+	r.Dir = dir
+	return r, nil
+}
+
+// ReadResults reads all results below the directories, in the order of their scenarios, replicators and runs.
+func ReadResults(dirs ...string) ([]*Result, error) {
+	var all []*Result
+	var errs []error
+	for _, dir := range dirs {
+		found := 0
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if d.IsDir() && d.Name() == EvidenceDir {
+				return fs.SkipDir
+			}
+			if d.IsDir() || d.Name() != ResultFile {
+				return nil
+			}
+			r, err := ReadResult(filepath.Dir(path))
+			if err != nil {
+				errs = append(errs, err)
+				return nil
+			}
+			found++
+			all = append(all, r)
+			return nil
+		})
+		if err == nil && found == 0 && len(errs) == 0 {
+			err = fmt.Errorf("%s: no %s below it: name what loadgen scenario run was given as --output", dir, ResultFile)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	sortResults(all)
+	return all, errors.Join(errs...)
+}
+
+func sortResults(all []*Result) {
+	slices.SortStableFunc(all, func(a, b *Result) int {
+		if c := strings.Compare(a.Scenario, b.Scenario); c != 0 {
+			return c
+		}
+		if c := strings.Compare(a.Replicator, b.Replicator); c != 0 {
+			return c
+		}
+		return a.Run - b.Run
+	})
+}
+
+// ReadVerdict reads the verdict of the run.
+func (r *Result) ReadVerdict() (*verdict.Document, error) {
+	text, err := os.ReadFile(filepath.Join(r.Dir, VerdictFile))
+	if err != nil {
+		return nil, err
+	}
+	return verdict.Read(bytes.NewReader(text))
+}
+
+// machine describes what this runs on.
+func machine() string {
+	out := fmt.Sprintf("%s/%s, %s", runtime.GOOS, runtime.GOARCH, human.Plural(uint64(runtime.NumCPU()), "CPU", "CPUs"))
+	text, err := os.ReadFile("/proc/meminfo")
+	var kib float64
+	if err == nil {
+		_, err = fmt.Sscanf(string(text), "MemTotal: %f kB", &kib)
+	}
+	if err == nil {
+		out += fmt.Sprintf(", %.0f GiB", kib/(1<<20))
+	}
+	return out
+}
