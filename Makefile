@@ -4,7 +4,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LOADGEN := bin/loadgen
 
-# Arguments for demo, lab, images, versions, secrets and preflight: make demo ARGS='--mirror-fault drop'
+# Arguments for demo, lab, scenarios, images, versions, secrets and preflight: make demo ARGS='--mirror-fault drop'
 ARGS ?=
 
 # The stacks in the order in which they come up. They go the other way round.
@@ -16,7 +16,7 @@ DESTINATION := eu-west-1
 INFRA := $(shell go list ./infra/... ./stacks/... ./images/... ./preflight/... ./dashboards/... ./scenario/...)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab test lint check secrets versions images preflight where destroy bench clean
+.PHONY: help setup build demo lab scenarios test lint check secrets versions images preflight where destroy bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ demo: build ## Two embedded clusters, a mirror, a broker failure: verdict and re
 
 lab: setup build ## The same on real Kafka with MirrorMaker 2; takes some minutes
 	$(LOADGEN) lab $(ARGS)
+
+scenarios: setup build ## Play the whole catalogue of scenarios, or ARGS='kill-source-broker --repeat 3'; results in scenario-results
+	$(LOADGEN) scenario run $(or $(ARGS),--all)
 
 test: setup lint check ## Linter and all tests
 

@@ -30,6 +30,7 @@ func commands(a *app) []*cobra.Command {
 		replicatorCommand(a),
 		selftestCommand(a),
 		labCommand(a),
+		scenarioCommand(a),
 		installAgentCommand(a),
 		versionCommand(a),
 	}

@@ -297,8 +297,8 @@ func (e *Expectation) measure(doc *verdict.Document) (value float64, ok bool) {
 		return value, true
 	case e.quantity == "rpo" || e.quantity == "rpo_records":
 		for _, p := range doc.Timeline {
-			if at := p.Second * 1_000_000; at+1_000_000 <= from || at > to {
-				continue
+			if end := (p.Second + 1) * 1_000_000; end <= from || end > to {
+				continue // a point is the state at the end of its second
 			}
 			ok = true
 			if e.quantity == "rpo" {

@@ -351,7 +351,8 @@ func (t *Target) fault(side string, c *cluster, f scenario.Fault, names []string
 	}
 	t.faults.start(f.Kind, func(ctx context.Context) error {
 		defer revive()
-		_ = sleep(ctx, min(time.Second, down/3)) // as long as it takes to notice; stopped: over at once
+		notice := min(time.Second, down/3)
+		_ = sleep(ctx, notice) // stopped: over at once
 		if len(f.Victims) < len(c.ListenAddrs()) {
 			for _, v := range f.Victims {
 				if _, err := c.elect(int32(v), all); err != nil {
@@ -359,7 +360,7 @@ func (t *Target) fault(side string, c *cluster, f scenario.Fault, names []string
 				}
 			}
 		}
-		if sleep(ctx, down*2/3) != nil {
+		if sleep(ctx, down-notice) != nil {
 			return nil
 		}
 		revive()

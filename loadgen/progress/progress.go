@@ -68,14 +68,9 @@ func (p *Printer) Watch(ctx context.Context, snapshot func() verdict.Document, p
 		for ; events < len(doc.Events); events++ {
 			p.Event(doc.Events[events])
 		}
-		if doc.Verdict.At == 0 {
-			continue // nothing yet
+		if s, ok := FromDocument(&doc, phase()); ok {
+			p.Show(s)
 		}
-		point := lately(&doc)
-		s := NewSample(&doc.Verdict, &point)
-		s.At = time.Now()
-		s.Phase = phase()
-		p.Show(s)
 	}
 }
 
@@ -403,4 +398,15 @@ func sparkline(rates []float64) string {
 		b.WriteRune([]rune("▁▂▃▄▅▆▇█")[level])
 	}
 	return b.String()
+}
+
+// FromDocument takes a sample from a verdict so far; ok is false while there is nothing to show.
+func FromDocument(doc *verdict.Document, phase string) (s Sample, ok bool) {
+	if doc == nil || doc.Verdict.At == 0 {
+		return Sample{}, false
+	}
+	point := lately(doc)
+	s = NewSample(&doc.Verdict, &point)
+	s.At, s.Phase = time.Now(), phase
+	return s, true
 }

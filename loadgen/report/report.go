@@ -32,7 +32,7 @@ const (
 	maxText       = 2000
 )
 
-//go:embed page.html page.css page.js
+//go:embed page.html page.css page.js comparison.html comparison.css
 var files embed.FS
 
 // HTML writes the document as one page that needs nothing else: styles, script

@@ -169,7 +169,9 @@ func (e Expectation) met(value float64) bool {
 }
 
 // Value returns the quantity as v has it; ok is false when it was not measured.
-func (e Expectation) Value(v *Verdict) (value float64, ok bool) { return quantities()[e.Quantity].read(v) }
+func (e Expectation) Value(v *Verdict) (value float64, ok bool) {
+	return quantities()[e.Quantity].read(v)
+}
 
 // Met reports whether a value of the quantity is within the limit.
 func (e Expectation) Met(value float64) bool { return e.met(value) }

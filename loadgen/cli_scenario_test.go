@@ -1,0 +1,150 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
+)
+
+// brief is a scenario of a second; its expectation is put in.
+const briefScenario = `name: NAME
+about: A second of load.
+baseline:
+  source: {brokers: 1, replicationFactor: 1, minInsyncReplicas: 1, partitions: 2, throughput: 100/s, messageSize: 200B}
+  destination: {brokers: 1, replicationFactor: 1, partitions: 2}
+duration: DURATION
+expectations:
+  - {expect: "EXPECTATION", why: it is what is tested}
+`
+
+func scenarioFile(t *testing.T, name, duration, expectation string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name+".yaml")
+	text := strings.NewReplacer("NAME", name, "DURATION", duration, "EXPECTATION", expectation).Replace(briefScenario)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestScenarioUsage(t *testing.T) {
+	t.Parallel()
+	full := t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "notes.txt"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	brief := scenarioFile(t, "brief", "1s", "lost == 0")
+	for _, test := range []struct {
+		args string
+		want []string
+	}{
+		{"scenario", []string{"a command is missing: compare, list, run, show"}},
+		{"scenario show", []string{"0 names: give one"}},
+		{"scenario show kil-source-broker", []string{`scenario "kil-source-broker" is not in the catalogue: did you mean kill-source-broker?`}},
+		{"scenario run", []string{"no scenario: name at least one, or give --all"}},
+		{"scenario run controll --target demo", []string{"did you mean control?"}},
+		{"scenario run control --target moon", []string{`--target "moon" is not known: use one of demo`}},
+		{"scenario run control --all", []string{"leave the names out"}},
+		{"scenario run control --resume x", []string{"--resume goes on with what was begun: leave the names out"}},
+		{"scenario run --resume x --repeat 2", []string{"leave --replicator, --set, --repeat and --output out"}},
+		{"scenario run --resume " + full, []string{"name what loadgen scenario run was given as --output"}},
+		{"scenario run control --repeat 0", []string{"--repeat 0: use 1 to 1000"}},
+		{"scenario run control --replicator mm2", []string{`--replicator: "mm2" is not known`}},
+		{"scenario run control --target demo --set source.broker=3", []string{"--set source.broker=3: source.broker is no key here: did you mean brokers?"}},
+		{"scenario run " + brief + " --target demo --output " + full, []string{"is not empty: name another directory"}},
+		{"scenario run ./missing.yaml --target demo", []string{"missing.yaml: no such file"}},
+		{"scenario compare", []string{"no directory"}},
+		{"scenario compare /nowhere", []string{"/nowhere: no such file"}},
+		{"scenario compare " + full + " --output " + t.TempDir(), []string{"no result.json below it"}},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			loadgen(t, nil, strings.Fields(test.args)...).want(t, exitTrouble, test.want...)
+		})
+	}
+}
+
+func TestScenarioListAndShow(t *testing.T) {
+	t.Parallel()
+	loadgen(t, nil, "scenario", "list").want(t, exitHolds, "kill-source-broker ", "add-partitions-wrong-order ", "Nothing is broken.")
+	loadgen(t, nil, "scenario", "list", "--json").want(t, exitHolds, `"name": "kill-source-broker"`)
+	loadgen(t, nil, "scenario", "show", "control").want(t, exitHolds, "name: control\n", "expect: lost == 0")
+	loadgen(t, nil, "__complete", "scenario", "run", "control", "kill-").want(t, exitHolds, "kill-source-broker\n", "kill-destination-broker\n")
+	loadgen(t, nil, "__complete", "scenario", "run", "--target", "").want(t, exitHolds, "demo\n")
+}
+
+func TestScenarioRunAndCompare(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "results")
+	brief := scenarioFile(t, "brief", "1s", "lost == 0")
+	r := loadgen(t, nil, "scenario", "run", brief, "packet-loss-workers", "--target", "demo", "--steady-for", "2s", "--output", dir)
+	r.want(t, exitHolds, "1 of 2: brief, mirror, run 1", "steady after", "NOT PLAYED", "compared in "+filepath.Join(dir, "index.html"))
+	page, err := os.ReadFile(filepath.Join(dir, "index.html"))
+	if err != nil || !strings.Contains(string(page), `href="./brief/mirror/run-1/report.html"`) {
+		t.Errorf("the comparison has no link to the report: %v", err)
+	}
+	report, err := os.ReadFile(filepath.Join(dir, "brief", "mirror", "run-1", "report.html"))
+	if err != nil || !strings.Contains(string(report), "A second of load.") {
+		t.Errorf("the report does not say what is tested: %v", err)
+	}
+	broken := filepath.Join(t.TempDir(), "broken")
+	r = loadgen(t, nil, "scenario", "run", scenarioFile(t, "brief", "1s", "latency.max <= 1us"), "--target", "demo", "--steady-for", "2s", "--output", broken)
+	if r.code != exitBroken || !strings.Contains(r.stdout, "BROKEN") {
+		t.Errorf("exit code %d:\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	both := filepath.Join(t.TempDir(), "both")
+	loadgen(t, nil, "scenario", "compare", dir, broken, "--output", both).want(t, exitHolds, "HOLDS", "BROKEN", "NOT PLAYED")
+	text, err := os.ReadFile(filepath.Join(both, "results.md"))
+	if err != nil || strings.Count(string(text), "| brief | mirror | 1 |") != 2 {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// Killed by kill -9 in the middle of the second of three scenarios, the runner goes on with the third.
+func TestKilledScenarioRunnerResumes(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "results")
+	cmd := exec.CommandContext(t.Context(), binary, "scenario", "run", scenarioFile(t, "first", "1s", "lost == 0"), scenarioFile(t, "second", "1h", "lost == 0"),
+		scenarioFile(t, "third", "1s", "lost == 0"), "--target", "demo", "--steady-for", "2s", "--output", dir)
+	cmd.Env = environment()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	killed := false
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end) && !killed; time.Sleep(100 * time.Millisecond) {
+		r, err := scenario.ReadResult(filepath.Join(dir, "second", "mirror", "run-1"))
+		if err != nil || len(r.Phases) == 0 {
+			continue
+		}
+		if _, err := r.ReadVerdict(); err == nil {
+			killed = cmd.Process.Signal(syscall.SIGKILL) == nil
+		}
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if !killed {
+		t.Fatal("the second scenario was never played")
+	}
+	r := loadgen(t, nil, "scenario", "run", "--resume", dir, "--steady-for", "2s")
+	if r.code != exitCannotSay || !strings.Contains(r.stdout, "has been played before: holds") {
+		t.Errorf("exit code %d:\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	results, err := scenario.ReadResults(dir)
+	if err != nil || len(results) != 3 {
+		t.Fatalf("%d results: %v", len(results), err)
+	}
+	for i, want := range []struct {
+		outcome verdict.Outcome
+		state   string
+	}{{verdict.Holds, scenario.Finished}, {verdict.CannotSay, scenario.Interrupted}, {verdict.Holds, scenario.Finished}} {
+		if r := results[i]; r.Outcome != want.outcome || r.State != want.state || r.Figures == nil || r.Figures.Received == 0 {
+			t.Errorf("%s: %s (%s): %v", r.Scenario, r.Outcome, r.State, r.Reasons)
+		}
+	}
+}
