@@ -32,6 +32,7 @@ import (
 
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
 	"github.com/AppsFlyer/kafka-mirror-tester/lab"
+	"github.com/AppsFlyer/kafka-mirror-tester/replicators"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
@@ -123,10 +124,10 @@ func TestRealKafkaTakesTheFiles(t *testing.T) {
 				`kafka_server_brokertopicmetrics_bytesin_total{topic="lab"}`, "kafka_server_brokertopicmetrics_all_bytesin_total ",
 				"kafka_server_replicamanager_underreplicatedpartitions 0.0", "kafka_server_replicamanager_isrshrinks_total ",
 				"kafka_server_requesthandler_idle_ratio ", "kafka_network_processor_idle_ratio ", "kafka_server_brokerstate 3.0",
-				"kafka_server_replicafetchermanager_maxlag ", `kafka_network_request_time_ms{percentile="99",request="Produce"}`, "jvm_memory_used_bytes{",
+				"kafka_server_replicafetchermanager_maxlag ", `kafka_network_request_time_seconds{percentile="99",request="Produce"}`, "jvm_memory_used_bytes{",
 			}
 			if c.mode == scenario.ZooKeeper {
-				wants = append(wants, "kafka_controller_activecontrollercount ", `kafka_server_zookeeper_request_latency_ms{statistic="99thPercentile"}`)
+				wants = append(wants, "kafka_controller_activecontrollercount ", `kafka_server_zookeeper_request_latency_seconds{statistic="99thPercentile"}`)
 			}
 			var all string
 			for i := range 2 {
@@ -276,7 +277,15 @@ func (m *machine) run(kind string, index int, heap int64, properties []byte, fil
 	dir := filepath.Join(kind, fmt.Sprint(index))
 	m.write(filepath.Join(dir, "config", file), m.local(kind, index, string(properties)))
 	m.write(filepath.Join(dir, "config", "log4j.properties"), string(log4jProperties))
-	m.write(filepath.Join(dir, "config", "jmx.yml"), string(jmxRules))
+	process := replicators.KafkaProcess
+	if kind == "zookeeper" {
+		process = replicators.ZooKeeperProcess
+	}
+	rules, err := replicators.JMX(process)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.write(filepath.Join(dir, "config", "jmx.yml"), string(rules))
 	config := filepath.Join(m.dir, dir, "config", file)
 	env := append(os.Environ(), "POD_INDEX="+fmt.Sprint(index), "POD_IP=127.0.0.1", "ZONE="+m.zone)
 	if m.args.Mode == scenario.KRaft {

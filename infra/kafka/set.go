@@ -15,14 +15,12 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
+	"github.com/AppsFlyer/kafka-mirror-tester/replicators"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
 //go:embed log4j.properties
 var log4jProperties []byte
-
-//go:embed jmx.yml
-var jmxRules []byte
 
 // Ports of ZooKeepers among themselves.
 const (
@@ -114,7 +112,15 @@ func listens(port int) *corev1.ProbeArgs {
 
 // register makes the set's objects. Pods come last, into what they need.
 func (k *Kafka) register(ctx *pulumi.Context, s *set) error {
-	s.files["log4j.properties"], s.files["jmx.yml"] = log4jProperties, jmxRules
+	process := replicators.KafkaProcess
+	if s.app == ZookeeperApp() {
+		process = replicators.ZooKeeperProcess
+	}
+	rules, err := replicators.JMX(process)
+	if err != nil {
+		return err
+	}
+	s.files["log4j.properties"], s.files["jmx.yml"] = log4jProperties, rules
 	s.ingress = append(s.ingress, kube.Ingress{Ports: []int{MetricsPort}, From: kube.FromNamespace(k.args.MonitoringNamespace)})
 	name := k.resourceName(s.app)
 	parent := pulumi.Parent(k)

@@ -15,13 +15,11 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
+	"github.com/AppsFlyer/kafka-mirror-tester/replicators"
 )
 
 //go:embed log4j.properties
 var log4jProperties string
-
-//go:embed jmx.yml
-var jmxRules string
 
 const (
 	zookeeperPort         = 2181
@@ -93,7 +91,11 @@ func (r *Replicator) pods(ctx *pulumi.Context, s *set) error {
 	name, parent := r.name+"-"+s.what, pulumi.Parent(r)
 	wrap := func(what string, err error) error { return fmt.Errorf("%s %s: %w", what, object, err) }
 
-	files := s.allFiles()
+	rules, err := replicators.JMX(s.process(r.args.Kind))
+	if err != nil {
+		return err
+	}
+	files := s.allFiles(string(rules))
 	config, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{Metadata: s.app.Meta(namespace, object), Data: files}, parent)
 	if err != nil {
 		return wrap("config map", err)
@@ -147,8 +149,16 @@ func (r *Replicator) pods(ctx *pulumi.Context, s *set) error {
 	return nil
 }
 
+// process is what the JMX exporter's rules are for.
+func (s *set) process(kind string) replicators.Process {
+	if s.what == "zookeeper" {
+		return replicators.ZooKeeperProcess
+	}
+	return replicators.Process(kind)
+}
+
 // allFiles adds the files that every set has.
-func (s *set) allFiles() pulumi.StringMapOutput {
+func (s *set) allFiles(jmxRules string) pulumi.StringMapOutput {
 	return s.files.ApplyT(func(own map[string]string) map[string]string {
 		files := map[string]string{"log4j.properties": log4jProperties, "jmx.yml": jmxRules}
 		maps.Copy(files, own)
