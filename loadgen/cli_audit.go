@@ -54,7 +54,7 @@ for people at GET /report; POST /events notes what was done to the clusters; POS
 			return err
 		}
 		registry := newRegistry()
-		auditor, err := audit.New(ctx, c, audit.Deps{Source: sourceOpts, Destination: destinationOpts, Logger: a.log, Registerer: registry})
+		auditor, err := audit.New(ctx, c, audit.Deps{Source: sourceOpts, Destination: destinationOpts, Logger: a.log, Registerer: ofTest(registry, c.TestID)})
 		if err != nil {
 			return err
 		}

@@ -34,7 +34,7 @@ where its last snapshot ends.`,
 			return err
 		}
 		registry := newRegistry()
-		r, err := consume.New(c, consume.Deps{Options: opts, Logger: a.log, Registerer: registry})
+		r, err := consume.New(c, consume.Deps{Options: opts, Logger: a.log, Registerer: ofTest(registry, c.TestID)})
 		if err != nil {
 			return err
 		}

@@ -34,6 +34,11 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
+// ofTest labels what is registered with the test's id.
+func ofTest(registry *prometheus.Registry, test string) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{metrics.LabelTest: test}, registry)
+}
+
 // serve starts to serve HTTP as c says; more, if it is not nil, serves whatever
 // the server itself does not. The function it returns stops it.
 func (a *app) serve(c serve.Config, registry *prometheus.Registry, ready func() error, more http.Handler) (stop func(), err error) {

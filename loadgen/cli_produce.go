@@ -38,7 +38,7 @@ what was sent and closes the ledger, for --shutdown-timeout at most.`,
 			return err
 		}
 		registry := newRegistry()
-		p, err := produce.New(c, produce.Deps{Options: opts, Logger: a.log, Registerer: registry})
+		p, err := produce.New(c, produce.Deps{Options: opts, Logger: a.log, Registerer: ofTest(registry, c.TestID)})
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,8 @@ const (
 	LabelReason    = "reason"    // of a record that was not sent or failed, such as "message too large"
 	LabelKind      = "kind"      // of a record that is not a good one of this test, such as corrupt
 	LabelOutcome   = "outcome"   // of a verdict: holds, broken, cannot_say
+	LabelSide      = "side"      // of an event: source or destination
+	LabelTest      = "test"      // id of the test, on every metric of a load tool but those of Go and the process
 	LabelVersion   = "version"
 )
 
@@ -93,6 +95,7 @@ const (
 	AuditorControlOK       = "kmt_auditor_control_ok"               // gauge, no label: the positive control was reported
 	AuditorClockOffset     = "kmt_auditor_clock_offset_seconds"     // gauge, no label: destination's clock minus producers'
 	AuditorClockBound      = "kmt_auditor_clock_bound_seconds"      // gauge, no label: plus or minus
+	AuditorEvent           = "kmt_auditor_event_timestamp_seconds"  // gauge, by kind and side only: when such an event, as a fault or a step, last began
 )
 
 // LatencyBuckets are the upper bounds, in seconds, of latency histograms: from

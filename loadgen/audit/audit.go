@@ -190,6 +190,7 @@ func (a *Auditor) AddEvent(e verdict.Event) {
 		e.Time = time.Now().UnixMicro()
 	}
 	a.evidence.addEvent(e)
+	a.metrics.happened(a.evidence.sortedEvents())
 	a.log.Info("event", "kind", e.Kind, "side", e.Side, "detail", e.Detail)
 }
 
@@ -399,6 +400,7 @@ func (a *Auditor) publish(in *verdict.Input) *verdict.Document {
 		Config: a.cfg.Settings, Versions: maps.Clone(a.cfg.Versions),
 	}
 	a.metrics.set(&v)
+	a.metrics.happened(events)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.current, a.ready = doc, true

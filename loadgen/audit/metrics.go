@@ -20,6 +20,7 @@ type metrics struct {
 	controlOK  prometheus.Gauge
 	offset     prometheus.Gauge
 	bound      prometheus.Gauge
+	event      *prometheus.GaugeVec
 }
 
 // counted is which counts of a topic are exported, and under which name.
@@ -59,12 +60,25 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		controlOK:  one(names.AuditorControlOK, "1 if every sequence that was deliberately never sent is reported as missing."),
 		offset:     one(names.AuditorClockOffset, "Destination's clock minus the producers'."),
 		bound:      one(names.AuditorClockBound, "Plus or minus on the clock offset."),
+		event:      vec(names.AuditorEvent, "When an event of this kind, such as a fault or a step of a scenario, last began.", names.LabelKind, names.LabelSide),
 	}
 	for name := range counted() {
 		word := strings.TrimSuffix(strings.TrimPrefix(name, "kmt_auditor_"), "_records")
 		m.counts[name] = vec(name, "Records so far: "+word+". The README defines the word.", names.LabelTopic)
 	}
 	return m
+}
+
+// happened exports when an event began; it was told of, or found in a report, in any order.
+func (m *metrics) happened(events []verdict.Event) {
+	last := map[[2]string]int64{}
+	for _, e := range events {
+		key := [2]string{e.Kind, e.Side}
+		last[key] = max(last[key], e.Time)
+	}
+	for key, at := range last {
+		m.event.WithLabelValues(key[0], key[1]).Set(float64(at) / 1e6)
+	}
 }
 
 func (m *metrics) set(v *verdict.Verdict) {
