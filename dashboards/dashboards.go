@@ -1,144 +1,164 @@
-// Package dashboards holds Grafana's dashboards as Go, so that they name metrics by their constants
-// and a change of one shows in review.
+// Package dashboards holds Grafana's dashboards and Prometheus' rules as Go, so that they name metrics by
+// their constants and a change of one shows in review. Grafana's JSON and the rule file, as they are
+// deployed, lie in generated/; `go generate ./dashboards` writes them.
 package dashboards
 
 import (
-	"encoding/json"
 	"fmt"
-
-	"github.com/grafana/grafana-foundation-sdk/go/cog"
-	"github.com/grafana/grafana-foundation-sdk/go/common"
-	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
-	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
-	"github.com/grafana/grafana-foundation-sdk/go/stat"
-	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
-	"github.com/grafana/grafana-foundation-sdk/go/units"
-
-	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
+	"strings"
 )
 
-// Uids of the data sources: each side's Prometheus. Producers are on the source's, consumers and the
-// auditor on the destination's.
+//go:generate go run ./generate
+
+// Uids of the data sources that dashboards take at first: each side's Prometheus. Producers are on the
+// source's; consumers, the auditor and the replicator on the destination's. Whoever has others, or one for
+// both, chooses them at the top of the dashboard.
 const (
 	Source      = "source"
 	Destination = "destination"
 )
 
-// All returns every dashboard as JSON, by a name of lower-case letters, digits and dashes.
+// Board is a dashboard.
+type Board struct {
+	Name        string // lower-case letters, digits and dashes; its uid is kmt-NAME
+	Title       string
+	Description string
+	Rows        []Row
+	Variables   []Variable // besides the data sources
+}
+
+// Row is a headline with panels below.
+type Row struct {
+	Title  string
+	Panels []Panel
+}
+
+// Kind is how a panel shows its queries.
+type Kind int
+
+// Kinds of panels.
+const (
+	Graph  Kind = iota // lines over time
+	Number             // the present value of each query, over its line
+)
+
+// Panel is a graph or a number. Its title is unique in its dashboard.
+type Panel struct {
+	Kind        Kind
+	Title       string
+	Description string
+	Unit        string // Grafana's name of it
+	Width       uint32 // of 24
+	Queries     []Query
+	Steps       []Step   // colours from a value on
+	Min, Max    *float64 // of the axis
+	Stack       bool
+	ByName      bool // a Number that shows its legend in place of its value
+
+	// Elsewhere says why a lab with MirrorMaker 2 and Prometheus has no data for it. Empty: it has.
+	Elsewhere string
+}
+
+// Step is a threshold: this colour from this value on.
+type Step struct {
+	From  float64
+	Color string
+}
+
+// Query is an expression that is asked on one side.
+type Query struct {
+	Side   string // Source or Destination
+	Expr   string // PromQL with Grafana's variables
+	Legend string // {{label}} stands for a label's value
+
+	// Rare says why a run in which nothing goes wrong has no data for it. Empty: it has.
+	Rare string
+}
+
+// Variable is a choice at the top of a dashboard: the values of a label.
+type Variable struct {
+	Name, Label, Description string
+	Side                     string // whose Prometheus is asked
+	Metric                   string // with a selector, if only some of its series count
+	Of                       string // the label
+	Default                  string // the value at first; empty: all of them
+}
+
+// Boards returns every dashboard.
+func Boards() []Board {
+	return []Board{replication(), loadTools(), kafka(), mirrorMaker2(), uReplicator(), brooklin(), nodes()}
+}
+
+// All returns every dashboard as JSON, by name, as Grafana takes it.
 func All() (map[string]string, error) {
 	out := map[string]string{}
-	for name, builder := range map[string]*dashboard.DashboardBuilder{
-		"replication": replication(),
-	} {
-		built, err := builder.Build()
+	for _, b := range Boards() {
+		text, err := b.json()
 		if err != nil {
-			return nil, fmt.Errorf("dashboard %s: %w", name, err)
+			return nil, fmt.Errorf("dashboard %s: %w", b.Name, err)
 		}
-		text, err := json.MarshalIndent(built, "", "  ")
-		if err != nil {
-			return nil, fmt.Errorf("dashboard %s as JSON: %w", name, err)
-		}
-		out[name] = string(text)
+		out[b.Name] = string(text)
 	}
 	return out, nil
 }
 
-func replication() *dashboard.DashboardBuilder {
-	return dashboard.NewDashboardBuilder("Replication test").
-		Uid("kmt-replication").
-		Tags([]string{"kafka-mirror-tester"}).
-		Readonly().
-		Time("now-30m", "now").
-		Refresh("15s").
-		WithRow(dashboard.NewRowBuilder("Verdict so far")).
-		WithPanel(number("Outcome", "What the auditor would say now.",
-			at(Destination, metrics.AuditorOutcome+" == 1", "{{"+metrics.LabelOutcome+"}}")).TextMode(common.BigValueTextModeName)).
-		WithPanel(number("Lost", "Acknowledged at the source, and proven absent at the destination.",
-			at(Destination, sum(metrics.AuditorLost), "")).Thresholds(redFrom(1))).
-		WithPanel(number("Skipped", "A later record of the same partition has arrived. May still come.",
-			at(Destination, sum(metrics.AuditorSkipped), "")).Thresholds(redFrom(1))).
-		WithPanel(number("Not yet there", "Acknowledged at the source, not yet at the destination.",
-			at(Destination, sum(metrics.AuditorPending), ""))).
-		WithPanel(number("Would be lost now", "Age of the oldest such record, of the worst partition.",
-			at(Destination, "max("+metrics.AuditorRPOSeconds+")", "")).Unit(units.Seconds)).
-		WithPanel(number("Clocks", "Destination's minus producers': latencies are wrong by this, plus or minus the bound.",
-			at(Destination, metrics.AuditorClockOffset, "offset"),
-			at(Destination, metrics.AuditorClockBound, "bound")).Unit(units.Seconds)).
-		WithRow(dashboard.NewRowBuilder("Flow")).
-		WithPanel(graph("Records sent and received", units.RecordsPerSecond,
-			at(Source, rate(metrics.ProducerScheduled), "scheduled"),
-			at(Source, rate(metrics.ProducerRecords), "acknowledged by the source"),
-			at(Destination, rate(metrics.ConsumerFirst), "arrived at the destination"))).
-		WithPanel(graph("Latency, intended send time to arrival", units.Seconds,
-			quantile("0.5"), quantile("0.9"), quantile("0.99"))).
-		WithRow(dashboard.NewRowBuilder("What went wrong")).
-		WithPanel(graph("Not there", units.Short,
-			at(Destination, sum(metrics.AuditorLost), "lost"),
-			at(Destination, sum(metrics.AuditorSkipped), "skipped"),
-			at(Destination, sum(metrics.AuditorPending), "not yet there"),
-			at(Destination, sum(metrics.AuditorIndeterminate), "unknown whether sent"))).
-		WithPanel(graph("Arrived wrongly", units.RecordsPerSecond,
-			at(Destination, rate(metrics.ConsumerDuplicates), "again"),
-			at(Destination, rate(metrics.ConsumerReordered), "out of order"),
-			at(Destination, rate(metrics.ConsumerMisplaced), "on another partition"),
-			at(Destination, rateBy(metrics.ConsumerRejected, metrics.LabelKind), "{{"+metrics.LabelKind+"}}"))).
-		WithPanel(graph("Not sent", units.RecordsPerSecond,
-			at(Source, rateBy(metrics.ProducerShed, metrics.LabelReason), "shed: {{"+metrics.LabelReason+"}}"),
-			at(Source, rateBy(metrics.ProducerErrors, metrics.LabelReason), "failed: {{"+metrics.LabelReason+"}}"))).
-		WithPanel(graph("The tester itself is behind", units.Seconds,
-			at(Source, "max("+metrics.ProducerLate+")", "producer, of its schedule"),
-			at(Source, "max("+metrics.LedgerAge+")", "oldest ledger at the source"),
-			at(Destination, "max("+metrics.LedgerAge+")", "oldest ledger at the destination")))
-}
-
-// Expressions over all topics and pods.
-
-func sum(metric string) string  { return "sum(" + metric + ")" }
-func rate(metric string) string { return "sum(rate(" + metric + "[$__rate_interval]))" }
-func rateBy(metric, label string) string {
-	return "sum by (" + label + ") (rate(" + metric + "[$__rate_interval]))"
-}
-
-func quantile(q string) query {
-	return at(Destination, "histogram_quantile("+q+", sum by (le) (rate("+metrics.ConsumerLatency+"_bucket[$__rate_interval])))", "quantile "+q)
-}
-
-// query is an expression on one side.
-type query = *prometheus.DataqueryBuilder
-
-func at(side, expr, legend string) query {
-	return prometheus.NewDataqueryBuilder().Expr(expr).LegendFormat(legend).Datasource(prometheusAt(side))
-}
-
-func prometheusAt(uid string) common.DataSourceRef {
-	return common.DataSourceRef{Type: cog.ToPtr("prometheus"), Uid: cog.ToPtr(uid)}
-}
-
-// mixed lets each query of a panel name its own data source.
-func mixed() common.DataSourceRef {
-	return common.DataSourceRef{Type: cog.ToPtr("datasource"), Uid: cog.ToPtr("-- Mixed --")}
-}
-
-func number(title, description string, queries ...query) *stat.PanelBuilder {
-	p := stat.NewPanelBuilder().Title(title).Description(description).Span(4).Height(5).Datasource(mixed())
-	for i, q := range queries {
-		p.WithTarget(q.RefId(string(rune('A' + i))))
+// Files returns what lies in generated/, by name.
+func Files() (map[string][]byte, error) {
+	boards, err := All()
+	if err != nil {
+		return nil, err
 	}
-	return p
-}
-
-func graph(title, unit string, queries ...query) *timeseries.PanelBuilder {
-	p := timeseries.NewPanelBuilder().Title(title).Unit(unit).Span(12).Height(9).Datasource(mixed())
-	for i, q := range queries {
-		p.WithTarget(q.RefId(string(rune('A' + i))))
+	files := map[string][]byte{}
+	for name, text := range boards {
+		files[name+".json"] = []byte(text)
 	}
-	return p
+	files["rules.yml"], err = RuleFile(Retention)
+	return files, err
 }
 
-// redFrom colours a value green below limit, and red from it on.
-func redFrom(limit float64) cog.Builder[dashboard.ThresholdsConfig] {
-	return dashboard.NewThresholdsConfigBuilder().Mode(dashboard.ThresholdsModeAbsolute).Steps([]dashboard.Threshold{
-		{Color: "green"},
-		{Value: cog.ToPtr(limit), Color: "red"},
-	})
+// Panels returns the panels of all rows.
+func (b *Board) Panels() []Panel {
+	var out []Panel
+	for _, r := range b.Rows {
+		out = append(out, r.Panels...)
+	}
+	return out
+}
+
+// Interpolate replaces Grafana's variables in an expression: each variable of the board by values[name],
+// or, without a value, by its default or anything; and Grafana's interval by interval.
+func (b *Board) Interpolate(expr, interval string, values map[string]string) string {
+	expr = strings.ReplaceAll(expr, "$__rate_interval", interval)
+	for _, v := range b.Variables {
+		value := values[v.Name]
+		if value == "" {
+			value = v.Default
+		}
+		if value == "" {
+			value = ".*"
+		}
+		expr = strings.ReplaceAll(expr, "$"+v.Name, value)
+	}
+	return expr
+}
+
+// Variables that several dashboards share.
+
+func testVariable() Variable {
+	return Variable{Name: "test", Label: "Test", Description: "Id of the test. Another run under the same id is told apart by its time.",
+		Side: Destination, Metric: consumed, Of: "test"}
+}
+
+func topicVariable() Variable {
+	return Variable{Name: "topic", Label: "Topic", Description: "Topics under load.",
+		Side: Destination, Metric: consumed + `{test=~"$test"}`, Of: "topic"}
+}
+
+func clusterVariables() []Variable {
+	return []Variable{
+		{Name: "from_cluster", Label: "Source cluster", Description: "Namespace of the source cluster.",
+			Side: Source, Metric: brokerState, Of: "namespace", Default: "source"},
+		{Name: "to_cluster", Label: "Destination cluster", Description: "Namespace of the destination cluster and of the replicator.",
+			Side: Destination, Metric: brokerState, Of: "namespace", Default: "destination"},
+	}
 }
