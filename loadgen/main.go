@@ -29,6 +29,7 @@ func commands(a *app) []*cobra.Command {
 		topicsCommand(a),
 		replicatorCommand(a),
 		selftestCommand(a),
+		probeCommand(a),
 		labCommand(a),
 		scenarioCommand(a),
 		installAgentCommand(a),

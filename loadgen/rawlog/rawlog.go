@@ -33,6 +33,9 @@ type Part struct {
 	// LogStart is the log's first offset, HighWatermark the one after the last
 	// that may be read.
 	LogStart, HighWatermark int64
+	// LastStable is the offset up to which every transaction has ended: FetchCommitted
+	// reads no further.
+	LastStable int64
 }
 
 const (
@@ -48,11 +51,22 @@ const (
 // retried until ctx ends. Other errors are returned as they are, among them
 // kerr.OffsetOutOfRange.
 func Fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64) (Part, error) {
+	return retry(ctx, client, topic, id, partition, offset, kgo.ReadUncommitted())
+}
+
+// FetchCommitted is Fetch for a reader that is not to see what was never
+// committed: it leaves out the records of aborted transactions, and reads no
+// further than the first record of a transaction that is open.
+func FetchCommitted(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64) (Part, error) {
+	return retry(ctx, client, topic, id, partition, offset, kgo.ReadCommitted())
+}
+
+func retry(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64, level kgo.IsolationLevel) (Part, error) {
 	// A leader that is remembered is good enough until it answers otherwise.
 	cached := time.Minute
 	started := time.Now()
 	for backoff := 20 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
-		part, err := fetch(ctx, client, topic, id, partition, offset, cached)
+		part, err := fetch(ctx, client, topic, id, partition, offset, level, cached)
 		if err == nil || !retriable(err) || errors.Is(err, kerr.UnknownTopicOrPartition) && time.Since(started) > spread {
 			return part, err
 		}
@@ -79,7 +93,7 @@ func retriable(err error) bool {
 
 var errPartition = errors.New("there is no such partition")
 
-func fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64, cached time.Duration) (Part, error) {
+func fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64, level kgo.IsolationLevel, cached time.Duration) (Part, error) {
 	wrap := func(err error) error {
 		return fmt.Errorf("read %s/%d at offset %d: %w", topic, partition, offset, err)
 	}
@@ -96,6 +110,9 @@ func fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, p
 	req.MinBytes = 1
 	req.MaxBytes = maxBytes
 	req.SessionEpoch = -1 // no session
+	if level == kgo.ReadCommitted() {
+		req.IsolationLevel = 1
+	}
 	rt := kmsg.NewFetchRequestTopic()
 	rt.Topic, rt.TopicID = topic, now
 	rp := kmsg.NewFetchRequestTopicPartition()
@@ -120,6 +137,7 @@ func fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, p
 	fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
 		KeepControlRecords:   true,
 		DisableCRCValidation: noCRC,
+		IsolationLevel:       level,
 		Offset:               offset,
 		Topic:                topic,
 		Partition:            partition,
@@ -132,7 +150,7 @@ func fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, p
 		}
 		return Part{}, wrap(fp.Err)
 	}
-	return Part{Records: fp.Records, Next: max(next, offset), LogStart: fp.LogStartOffset, HighWatermark: fp.HighWatermark}, nil
+	return Part{Records: fp.Records, Next: max(next, offset), LogStart: fp.LogStartOffset, HighWatermark: fp.HighWatermark, LastStable: fp.LastStableOffset}, nil
 }
 
 // locate returns the partition's leader and the topic's id.

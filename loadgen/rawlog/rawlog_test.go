@@ -114,6 +114,56 @@ func TestMarkersOfTransactions(t *testing.T) {
 	}
 }
 
+// A reader that is not to see what was never committed sees neither what was
+// aborted nor what may still be.
+func TestFetchCommitted(t *testing.T) {
+	_, client := start(t, kgo.TransactionalID("tx"))
+	begin := func() {
+		t.Helper()
+		if err := client.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		produce(t, client, 2)
+	}
+	end := func(try kgo.TransactionEndTry) {
+		t.Helper()
+		if err := client.EndTransaction(deadline(t), try); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin()
+	end(kgo.TryAbort) // offsets 0 and 1, and its marker
+	begin()
+	end(kgo.TryCommit) // 3 and 4
+	begin()            // 6 and 7
+	for _, open := range []bool{true, false} {
+		if !open {
+			end(kgo.TryAbort)
+		}
+		var got string
+		var part Part
+		for next, to := int64(0), int64(1); next < to; next = part.Next {
+			var err error
+			if part, err = FetchCommitted(deadline(t), client, "orders", [16]byte{}, 1, next); err != nil {
+				t.Fatal(err)
+			}
+			to = part.LastStable
+			for _, r := range part.Records {
+				if !r.Attrs.IsControl() {
+					got += fmt.Sprint(r.Offset, " ")
+				}
+			}
+		}
+		stable, high := int64(6), int64(8)
+		if !open {
+			stable, high = 9, 9
+		}
+		if got != "3 4 " || part.Next != stable || part.LastStable != stable || part.HighWatermark != high {
+			t.Errorf("open %t: offsets %s, up to %d, stable up to %d of %d", open, got, part.Next, part.LastStable, part.HighWatermark)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	_, client := start(t)
 	produce(t, client, 5)
