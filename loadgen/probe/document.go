@@ -51,7 +51,8 @@ type Check struct {
 	Wrong    uint64          `json:"wrong"`
 	Detail   string          `json:"detail,omitempty"` // a sentence
 
-	unknown string // why nothing can be said, although something was compared
+	findings int
+	unknown  string // why nothing can be said, although something was compared
 }
 
 // Measure is a figure without a judgement.
@@ -90,6 +91,7 @@ type Finding struct {
 	Field             string `json:"field,omitempty"`
 	Source            string `json:"source,omitempty"`
 	Destination       string `json:"destination,omitempty"`
+	Count             uint64 `json:"count,omitempty"` // of what is wrong, where it is more than one
 	Detail            string `json:"detail,omitempty"`
 }
 

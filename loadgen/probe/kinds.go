@@ -12,5 +12,5 @@ const (
 
 // kinds lists the probes in the order of the help.
 func kinds() []kind {
-	return []kind{fidelity()}
+	return []kind{fidelity(), compaction(), sizes(), transactions(), offsets(), topicConfig()}
 }

@@ -124,6 +124,14 @@ func (c *Config) Validate() error {
 	if c.ProducerLimit < 1024 || c.ProducerLimit > 64<<20 {
 		refuse("producer limit %s: use 1KiB to 64MiB", c.ProducerLimit)
 	}
+	for name := range c.TopicConfig {
+		if _, taken := kind.settings[name]; taken && c.Probe == TopicConfig {
+			refuse("topic setting %s: probe %s changes it itself", name, TopicConfig)
+		}
+	}
+	if c.Probe == Sizes && c.ReplicatorCreates {
+		refuse("probe %s has to know beforehand how large a batch the destination takes: it makes the topic there itself", Sizes)
+	}
 	if c.MustArrive < 0 {
 		refuse("must arrive %s: use 0B or more", c.MustArrive)
 	}
@@ -160,8 +168,10 @@ type Deps struct {
 type kind struct {
 	name, about string
 	checks      []check
-	// settings of the topic that the probe needs.
+	// settings of the topic that the probe needs, on both sides.
 	settings map[string]string
+	// atSource are more of them at the source, which is made after the destination.
+	atSource func(*run, context.Context) (map[string]string, error)
 	run      func(*run, context.Context) error
 }
 

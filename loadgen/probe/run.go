@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -88,6 +87,13 @@ func (r *run) makeTopics(ctx context.Context) error {
 			r.note("the topic existed at the destination with %d partitions, and was used so", n)
 			r.partitions = n
 		}
+	}
+	if r.kind.atSource != nil {
+		more, err := r.kind.atSource(r, ctx)
+		if err != nil {
+			return err
+		}
+		maps.Copy(settings, more)
 	}
 	n, made, err := r.ensure(ctx, r.source, r.cfg.Replicas, settings)
 	if err != nil {
@@ -229,10 +235,10 @@ func (r *run) unknown(check, format string, args ...any) {
 // found notes a finding.
 func (r *run) found(f Finding) {
 	c := r.doc.Check(f.Check)
-	c.Wrong++
+	c.Wrong += max(1, f.Count)
 	r.doc.FindingCount++
 	f.Topic = cmp.Or(f.Topic, r.cfg.Topic)
-	if c.Wrong <= shown {
+	if c.findings++; c.findings <= shown {
 		r.doc.Findings = append(r.doc.Findings, f)
 	}
 }
@@ -314,6 +320,14 @@ func (p *tailPart) advance(ctx context.Context, t *tail, partition int32) {
 		fetch = rawlog.FetchCommitted
 	}
 	part, err := fetch(ctx, t.client, t.topic, [16]byte{}, partition, p.next)
+	if errors.Is(err, kerr.OffsetOutOfRange) {
+		// Retention or compaction has taken the log's beginning.
+		starts, asked := kadm.NewClient(t.client).ListStartOffsets(ctx, t.topic)
+		if start, ok := starts.Lookup(t.topic, partition); asked == nil && ok && start.Err == nil && start.Offset > p.next {
+			p.next = start.Offset
+			part, err = fetch(ctx, t.client, t.topic, [16]byte{}, partition, p.next)
+		}
+	}
 	if p.err = err; err != nil {
 		return
 	}
@@ -497,9 +511,4 @@ func (r *run) report(source, destination *tail, complete []bool) {
 			DestinationRecords: len(d.records), DestinationEnd: d.next, Complete: complete[p],
 		})
 	}
-}
-
-// place writes where a record is.
-func place(topic string, partition int32, offset int64) string {
-	return topic + "/" + strconv.Itoa(int(partition)) + "@" + strconv.FormatInt(offset, 10)
 }
