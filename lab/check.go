@@ -131,8 +131,18 @@ func (l *Lab) playable(side string, f scenario.Fault) error {
 	switch _, what, _ := strings.Cut(f.Kind, "-"); what {
 	case "kill", "outage", "replace", "pause":
 		return nil
+	case "loss", "delay", "partition":
+		switch {
+		case l.cfg.Ocean == OceanOff:
+			return fmt.Errorf("%s: fault.kind: %s: %w", side, f.Kind, errNoOcean)
+		case l.cfg.Ocean == OceanProxy && what == "loss":
+			return fmt.Errorf("%s: fault.kind: %s: %w: TCP proxies lose no packets: run the lab as root on Linux", side, f.Kind, scenario.ErrCannotPlay)
+		case l.cfg.Ocean == OceanProxy && kind.Target == scenario.TargetWorker:
+			return fmt.Errorf("%s: fault.kind: %s: %w: TCP proxies stand before brokers only: run the lab as root on Linux", side, f.Kind, scenario.ErrCannotPlay)
+		}
+		return nil
 	}
-	return fmt.Errorf("%s: fault.kind: %s: %w: the lab has no ocean", side, f.Kind, scenario.ErrCannotPlay)
+	return fmt.Errorf("%s: fault.kind: %s: %w by the lab", side, f.Kind, scenario.ErrCannotPlay)
 }
 
 // follows reports what cannot become of what runs.

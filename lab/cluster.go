@@ -260,7 +260,7 @@ func (c *Cluster) data(b *broker) string {
 }
 
 // properties returns the configuration of a broker as it is to be now.
-func (c *Cluster) properties(b *broker) map[string]string {
+func (c *Cluster) properties(b *broker) (map[string]string, error) {
 	c.mu.Lock()
 	want, seat := c.config, b.seat
 	c.mu.Unlock()
@@ -268,10 +268,8 @@ func (c *Cluster) properties(b *broker) map[string]string {
 	retention := time.Duration(want.Retention).Milliseconds()
 	p := map[string]string{
 		"broker.id":                       strconv.Itoa(b.id),
-		"listeners":                       c.security.scheme() + "://" + seat.listen(),
-		"security.inter.broker.protocol":  c.security.scheme(),
 		"log.dirs":                        c.data(b),
-		"zookeeper.connect":               c.zooKeeper.reach(c.side),
+		"zookeeper.connect":               c.zooKeeper.listen(),
 		"zookeeper.session.timeout.ms":    strconv.FormatInt(zooKeeperSession.Milliseconds(), 10),
 		"zookeeper.connection.timeout.ms": "30000",
 
@@ -302,9 +300,26 @@ func (c *Cluster) properties(b *broker) map[string]string {
 		"socket.receive.buffer.bytes":         "-1",
 		"replica.socket.receive.buffer.bytes": "-1",
 	}
+	all, err := seat.listeners()
+	if err != nil {
+		return nil, fmt.Errorf("%s broker %d: %w", c.side, b.id, err)
+	}
+	var listens, advertised, protocols []string
+	p["inter.broker.listener.name"] = all[0].name
+	for _, l := range all {
+		if l.name == strings.ToUpper(c.side) {
+			p["inter.broker.listener.name"] = l.name
+		}
+		listens = append(listens, l.name+"://"+l.listen)
+		advertised = append(advertised, l.name+"://"+l.advertised)
+		protocols = append(protocols, l.name+":"+c.security.scheme())
+		c.security.listener(p, l.name)
+	}
+	p["listeners"], p["advertised.listeners"] = strings.Join(listens, ","), strings.Join(advertised, ",")
+	p["listener.security.protocol.map"] = strings.Join(protocols, ",")
 	c.security.broker(p)
 	maps.Copy(p, want.KafkaConfig)
-	return p
+	return p, nil
 }
 
 func writeProperties(path string, p map[string]string) error {
@@ -361,7 +376,11 @@ func (c *Cluster) view(ctx context.Context, b *broker, topics ...string) (*kmsg.
 
 // startProcess writes the broker's configuration and starts it. Nobody else may do so at the same time.
 func (c *Cluster) startProcess(b *broker) error {
-	if err := writeProperties(c.brokerConfig(b), c.properties(b)); err != nil {
+	properties, err := c.properties(b)
+	if err != nil {
+		return err
+	}
+	if err := writeProperties(c.brokerConfig(b), properties); err != nil {
 		return err
 	}
 	start := c.jvm.command(fmt.Sprintf("%s broker %d", c.side, b.id), brokerHeap, "kafka.Kafka", c.brokerConfig(b))
@@ -576,7 +595,7 @@ func (c *Cluster) resize(ctx context.Context, brokers int) error {
 		if p := c.running(b); p != nil {
 			p.terminate(brokerStop)
 		}
-		err = c.wipe(b)
+		err = errors.Join(c.wipe(b), c.at(b).close())
 		b.op.Unlock()
 		if err != nil {
 			return err
@@ -639,7 +658,7 @@ func (c *Cluster) waitUnregistered(ctx context.Context, id int) error {
 // askZooKeeper sends one of ZooKeeper's four-letter words.
 func (c *Cluster) askZooKeeper(ctx context.Context, word string) (string, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp4", c.zooKeeper.reach(outside))
+	conn, err := d.DialContext(ctx, "tcp4", c.zooKeeper.listen())
 	if err != nil {
 		return "", err
 	}

@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/lab/ocean"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 )
 
 // The sides of a replication test. None is neither.
 const (
-	Source      = "source"
-	Destination = "destination"
+	Source      = ocean.Source
+	Destination = ocean.Destination
 	None        = "none"
 )
 
@@ -30,6 +34,12 @@ type Config struct {
 	CacheDir      string // directory of the Kafka jars; empty = kafka-mirror-tester in os.UserCacheDir
 	LoadgenBinary string // the load tools' executable; empty = this process's own
 
+	Ocean     string        // what lies between the clusters: auto, off, tun or proxy; default auto
+	Delay     time.Duration // of each packet that crosses the ocean, one way; default 40ms
+	Jitter    time.Duration // how far the delay varies, at most Delay
+	Loss      float64       // percent of the packets
+	Bandwidth units.Size    // bytes per second, each way; 0 is without limit
+
 	StartTimeout time.Duration // bound on each start: of the clusters, of the replicator's first record, of a load tool; default 3m
 	DrainIdle    time.Duration // the auditor's drain ends when the replicator moved nothing for so long; default 30s
 	DrainTimeout time.Duration // bound on the auditor's drain; default 30m
@@ -39,7 +49,7 @@ type Config struct {
 // user reaches Validate.
 func (c *Config) SetDefaults() {
 	*c = Config{
-		Output: "lab-report", DrainIdle: 30 * time.Second,
+		Output: "lab-report", Ocean: OceanAuto, Delay: 40 * time.Millisecond, DrainIdle: 30 * time.Second,
 		StartTimeout: 3 * time.Minute, DrainTimeout: 30 * time.Minute,
 	}
 }
@@ -53,6 +63,14 @@ func (c *Config) Validate() error {
 			refuse("%s is %s: must be at least %s", key, value, low)
 		}
 	}
+	if all := []string{OceanAuto, OceanOff, OceanTUN, OceanProxy}; !slices.Contains(all, c.Ocean) {
+		refuse("ocean is %q: must be one of %q", c.Ocean, all)
+	}
+	o := c.ocean()
+	errs = append(errs, o.Link.Validate())
+	if c.Ocean == OceanProxy && c.Loss > 0 {
+		refuse("loss is %v: TCP proxies lose no packets: leave it out, or use --ocean=%s", c.Loss, OceanTUN)
+	}
 	atLeast("drain-idle", c.DrainIdle, time.Second)
 	atLeast("start-timeout", c.StartTimeout, time.Second)
 	atLeast("drain-timeout", c.DrainTimeout, c.DrainIdle)
@@ -62,6 +80,14 @@ func (c *Config) Validate() error {
 		refuse("output %s is a file: name a directory", c.Output)
 	}
 	return errors.Join(errs...)
+}
+
+// ocean is the network's configuration.
+func (c *Config) ocean() ocean.Config {
+	var o ocean.Config
+	o.SetDefaults()
+	o.Link = ocean.Link{Delay: c.Delay, Jitter: c.Jitter, Loss: c.Loss, Bandwidth: int64(c.Bandwidth)}
+	return o
 }
 
 // cacheDir is where the jars are, by default below the user's cache directory.

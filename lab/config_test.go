@@ -16,6 +16,7 @@ import (
 func defaults() Config {
 	var c Config
 	c.SetDefaults()
+	c.Ocean = OceanOff
 	return c
 }
 
@@ -75,10 +76,13 @@ func TestValidateNamesEachMistake(t *testing.T) {
 		change func(*Config)
 		want   []string
 	}{
-		"output is a file": {func(c *Config) { c.Output = file }, []string{file, "is a file"}},
-		"no output":        {func(c *Config) { c.Output = "" }, []string{"output is empty"}},
-		"several at once":  {func(c *Config) { c.DrainIdle, c.StartTimeout = 0, 0 }, []string{"drain-idle is 0s", "start-timeout is 0s"}},
-		"no time to drain": {func(c *Config) { c.DrainTimeout = time.Second }, []string{"drain-timeout is 1s", "at least 30s"}},
+		"output is a file":       {func(c *Config) { c.Output = file }, []string{file, "is a file"}},
+		"unknown ocean":          {func(c *Config) { c.Ocean = "pacific" }, []string{`ocean is "pacific"`, "tun"}},
+		"lossy proxies":          {func(c *Config) { c.Ocean, c.Loss = OceanProxy, 1 }, []string{"loss is 1", "--ocean=tun"}},
+		"more jitter than delay": {func(c *Config) { c.Jitter = time.Second }, []string{"jitter is 1s"}},
+		"no output":              {func(c *Config) { c.Output = "" }, []string{"output is empty"}},
+		"several at once":        {func(c *Config) { c.DrainIdle, c.StartTimeout = 0, 0 }, []string{"drain-idle is 0s", "start-timeout is 0s"}},
+		"no time to drain":       {func(c *Config) { c.DrainTimeout = time.Second }, []string{"drain-timeout is 1s", "at least 30s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := defaults()
@@ -116,6 +120,9 @@ func TestCheckReportsMistakesAtOnce(t *testing.T) {
 		"another replicator":  {func(c *scenario.Config) { c.Destination.Replicator = scenario.Brooklin }, true, []string{`"brooklin"`, "mirrormaker2"}},
 		"KRaft":               {func(c *scenario.Config) { c.Source.KafkaMode = scenario.KRaft }, true, []string{"source: kafkaMode", "ZooKeeper only"}},
 		"more than there fit": {func(c *scenario.Config) { c.Source.Brokers = 31 }, true, []string{"brokers: 31", "room for 30"}},
+		"network without an ocean": {func(c *scenario.Config) {
+			c.Source.Fault = scenario.Fault{Kind: "broker-loss", Victims: []int{0}, Percent: 10, Duration: scenario.Duration(time.Minute)}
+		}, true, []string{"source: fault.kind: broker-loss", "no ocean", "root"}},
 		"several, and one that cannot be": {func(c *scenario.Config) {
 			c.Source.KafkaMode, c.Source.Partitions = scenario.KRaft, 0
 		}, false, []string{"partitions: 0"}},

@@ -85,7 +85,9 @@ func (l *Lab) changes(was, next scenario.Config) []change {
 	add(!maps.Equal(from.ReplicatorConfig, to.ReplicatorConfig), "the replicator has restarted with other settings", l.restartWorkers)
 	add(from.Workers != to.Workers && to.Replicator != scenario.NoReplicator, fmt.Sprintf("workers: %d -> %d", from.Workers, to.Workers),
 		func(ctx context.Context) error {
-			l.removeWorkers(to.Workers)
+			if err := l.removeWorkers(to.Workers); err != nil {
+				return err
+			}
 			return l.addWorkers(ctx, to.Workers)
 		})
 	add(from.Consumers != to.Consumers, fmt.Sprintf("consumers: %d -> %d", from.Consumers, to.Consumers),

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/lab/ocean"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
@@ -160,6 +161,12 @@ func (l *Lab) playBrokers(side, what string, f scenario.Fault, victims []int) (p
 			strike: all(func(_ context.Context, b *broker) error { return c.freeze(b) }),
 			mend:   all(func(_ context.Context, b *broker) error { return c.thaw(b) })}, nil
 	}
+	if link, how := disturbance(what, f); how != "" {
+		send := func(link ocean.Link) func(context.Context) error {
+			return all(func(_ context.Context, b *broker) error { return l.net.disturbOne(c.at(b), link) })
+		}
+		return play{detail: fmt.Sprintf("%s: %s", who, how), strike: send(link), mend: send(ocean.Link{})}, nil
+	}
 	return play{}, fmt.Errorf("%s: %w by the lab", f.Kind, scenario.ErrCannotPlay)
 }
 
@@ -211,6 +218,16 @@ func (l *Lab) playWorkers(what string, f scenario.Fault) (play, error) {
 		}
 		return play{detail: who + " stopped by SIGSTOP", strike: send((*process).freeze), mend: send((*process).thaw)}, nil
 	}
+	if link, how := disturbance(what, f); how != "" {
+		send := func(link ocean.Link) func(context.Context) error {
+			return all(func(_ context.Context, w *worker) error {
+				w.op.Lock()
+				defer w.op.Unlock()
+				return l.net.disturbOne(w.seat, link)
+			})
+		}
+		return play{detail: fmt.Sprintf("%s: %s", who, how), strike: send(link), mend: send(ocean.Link{})}, nil
+	}
 	return play{}, fmt.Errorf("%s: %w by the lab", f.Kind, scenario.ErrCannotPlay)
 }
 
@@ -224,5 +241,28 @@ func (l *Lab) playRegion(side, what string, f scenario.Fault) (play, error) {
 		p.detail = "every broker of the " + side + " down, disks and addresses kept"
 		return p, err
 	}
+	if link, how := disturbance(what, f); how != "" {
+		set := func(link ocean.Link) func(context.Context) error {
+			return func(context.Context) error { return l.net.disturb(side, link) }
+		}
+		return play{detail: "the ocean: " + how, strike: set(link), mend: set(ocean.Link{})}, nil
+	}
 	return play{}, fmt.Errorf("%s: %w by the lab", f.Kind, scenario.ErrCannotPlay)
+}
+
+// disturbance is what a fault of the network does to packets, and in words; no words where it is none.
+func disturbance(what string, f scenario.Fault) (link ocean.Link, how string) {
+	switch what {
+	case "loss":
+		return ocean.Link{Loss: f.Percent}, fmt.Sprintf("%v %% of the packets lost", f.Percent)
+	case "delay":
+		how = fmt.Sprintf("each packet %s later", f.Latency)
+		if f.Jitter > 0 {
+			how += fmt.Sprintf(", give or take %s", f.Jitter)
+		}
+		return ocean.Link{Delay: time.Duration(f.Latency), Jitter: time.Duration(f.Jitter)}, how
+	case "partition":
+		return ocean.Link{Partition: true}, "nothing passes"
+	}
+	return ocean.Link{}, ""
 }

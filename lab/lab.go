@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/lab/ocean"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
@@ -84,8 +85,29 @@ func New(cfg Config, logger *slog.Logger, out io.Writer) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{cfg: cfg, logger: logger, out: &lines{w: out, start: time.Now()}, faults: map[string]*underway{}}
+	if err := l.chooseOcean(); err != nil {
+		return nil, err
+	}
 	l.life, l.endLife = context.WithCancel(context.Background())
 	return l, nil
+}
+
+// chooseOcean finds out whether the ocean that is asked for can be had.
+func (l *Lab) chooseOcean() error {
+	if l.cfg.Ocean != OceanAuto && l.cfg.Ocean != OceanTUN {
+		return nil
+	}
+	n, err := ocean.New(l.cfg.ocean())
+	if err == nil {
+		l.cfg.Ocean = OceanTUN
+		return n.Close()
+	}
+	if l.cfg.Ocean == OceanTUN || !errors.Is(err, ocean.ErrUnavailable) {
+		return fmt.Errorf("the ocean: %w", err)
+	}
+	l.cfg.Ocean = OceanOff
+	l.out.say("no ocean between the clusters: %v", err)
+	return nil
 }
 
 // KafkaJars makes Kafka's jars available, checks included, and returns their class path. They come from
@@ -125,6 +147,17 @@ func (l *Lab) Versions() map[string]string {
 
 // Provides returns nil for a feature that the lab has, and else why not.
 func (l *Lab) Provides(feature string) error {
+	switch feature {
+	case scenario.FeatureOcean:
+		if l.cfg.Ocean == OceanOff {
+			return errNoOcean
+		}
+		return nil
+	case scenario.FeatureRoot:
+		if os.Geteuid() == 0 {
+			return nil
+		}
+	}
 	return fmt.Errorf("%s: %w: the lab has none", feature, scenario.ErrCannotPlay)
 }
 
@@ -248,7 +281,9 @@ func (l *Lab) Start(ctx context.Context, baseline scenario.Config) error {
 }
 
 func (l *Lab) startClusters(ctx context.Context) (err error) {
-	l.net = newLoopback()
+	if l.net, err = openNetwork(l.cfg); err != nil {
+		return err
+	}
 	if l.now.Secure {
 		if l.security, err = newSecurity(filepath.Join(l.work.path, "security")); err != nil {
 			return err

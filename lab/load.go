@@ -23,7 +23,8 @@ import (
 // tool is a load tool that runs, and its HTTP server.
 type tool struct {
 	*process
-	url string
+	url  string
+	seat seat
 }
 
 // call sends an HTTP request to the tool, with body as JSON.
@@ -44,7 +45,7 @@ func (l *Lab) startTool(ctx context.Context, side, name string, port int, tee io
 	if err != nil {
 		return nil, err
 	}
-	t := &tool{url: "http://" + seat.reach(outside)}
+	t := &tool{url: "http://" + seat.listen(), seat: seat}
 	argv := append([]string{l.binary}, args...)
 	argv = append(argv, "--test-id", l.now.TestID, "--settings-file", l.settings(side), "--metrics-address", seat.listen())
 	if t.process, err = l.sup.start(command{name: name, argv: argv, tee: tee, in: seat.start()}); err != nil {
@@ -103,6 +104,9 @@ func (l *Lab) startLoad(ctx context.Context) error {
 		}, securityFlags(l.Source.access)...)
 		for _, e := range c.Destination.Expectations {
 			args = append(args, "--expect", e)
+		}
+		for _, note := range l.net.notes() {
+			args = append(args, "--note", note)
 		}
 		var err error
 		if l.auditor, err = l.startTool(ctx, Destination, "auditor", metrics.AuditorPort, l.out, args...); err != nil {
@@ -166,6 +170,9 @@ func (l *Lab) stopTools(ctx context.Context, tools []*tool) error {
 		}
 		if t.err != nil {
 			l.out.say("%s: %v; its log is %s", t.name, t.err, t.log)
+		}
+		if err := t.seat.close(); err != nil {
+			return err
 		}
 	}
 	return nil

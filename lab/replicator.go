@@ -103,7 +103,7 @@ func (l *Lab) addWorkers(ctx context.Context, count int) error {
 }
 
 // removeWorkers stops the workers with the highest numbers until there are so many.
-func (l *Lab) removeWorkers(count int) {
+func (l *Lab) removeWorkers(count int) error {
 	for len(l.workers) > count {
 		w := l.workers[len(l.workers)-1]
 		l.workers = l.workers[:len(l.workers)-1]
@@ -112,8 +112,13 @@ func (l *Lab) removeWorkers(count int) {
 		if w.running() {
 			w.proc.terminate(brokerStop)
 		}
+		err := w.seat.close()
 		w.op.Unlock()
+		if err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // restartWorkers has the workers follow the replicator's configuration, one after another.
@@ -168,7 +173,7 @@ func (l *Lab) bringUpWorker(ctx context.Context, w *worker) error {
 	if w.proc, err = l.sup.start(start); err != nil {
 		return err
 	}
-	proc, address := w.proc, w.seat.reach(outside)
+	proc, address := w.proc, w.seat.listen()
 	return await(ctx, l.cfg.StartTimeout, proc.name, func(ctx context.Context) error {
 		if !proc.alive() {
 			return fmt.Errorf("it has ended: %w", proc.ended())

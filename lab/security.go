@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
@@ -115,12 +116,18 @@ func (s *security) broker(p map[string]string) {
 	p["config.providers.directory.class"] = "org.apache.kafka.common.config.provider.DirectoryConfigProvider"
 	p["sasl.enabled.mechanisms"] = connect.Plain
 	p["sasl.mechanism.inter.broker.protocol"] = connect.Plain
-	p["listener.name.sasl_ssl.plain.sasl.jaas.config"] = "${directory:" + s.dir + ":" + loginFile + "}"
 	p["ssl.keystore.type"] = "PEM"
 	p["ssl.keystore.location"] = filepath.Join(s.dir, keystoreFile)
 	p["ssl.truststore.type"] = "PEM"
 	p["ssl.truststore.location"] = filepath.Join(s.dir, authorityFile)
 	p["ssl.endpoint.identification.algorithm"] = "" // brokers reach each other by addresses, which no certificate has
+}
+
+// listener adds what one of a broker's listeners needs.
+func (s *security) listener(p map[string]string, name string) {
+	if s != nil {
+		p["listener.name."+strings.ToLower(name)+".plain.sasl.jaas.config"] = "${directory:" + s.dir + ":" + loginFile + "}"
+	}
 }
 
 // reach adds what a client of the lab's or a load tool needs.

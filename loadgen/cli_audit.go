@@ -95,6 +95,7 @@ for people at GET /report; POST /events notes what was done to the clusters; POS
 	f.DurationVar(&c.DeadAfter, "dead-after", c.DeadAfter, "a producer whose ledger is not updated for so long is taken for dead")
 	f.DurationVar(&c.Interval, "interval", c.Interval, "time between two looks at clusters and ledgers")
 	expectFlag(cmd, &expect)
+	f.StringArrayVar(&c.Notes, "note", c.Notes, "sentence for the verdict's notes, such as where the test ran; may be repeated")
 	f.StringVar((*string)(&output), "output", string(output), "directory of verdict.json and report.html")
 	ledgerFlag(cmd, &c.LedgerReplicas)
 	httpFlags(cmd, &h, metrics.AuditorPort)

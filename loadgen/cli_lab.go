@@ -68,12 +68,18 @@ report. Needs Java 11 or newer and, the first time, Maven and a network.`,
 	f.DurationVar(&t.refresh, "refresh-interval", t.refresh, "how often the replicator looks for new topics")
 	f.StringToStringVar(&t.replicatorConfig, "replicator-config", t.replicatorConfig, "more of the replicator's configuration, key=value")
 	f.StringToStringVar(&b.Source.KafkaConfig, "broker-config", b.Source.KafkaConfig, "more of every broker's configuration, key=value")
+	f.StringVar(&c.Ocean, "ocean", c.Ocean, "what lies between the clusters: tun (network namespaces and an emulator; needs root on Linux), proxy (TCP proxies), off, or auto (tun where it can be had, else off)")
+	f.DurationVar(&c.Delay, "delay", c.Delay, "delay of each packet that crosses the ocean, one way")
+	f.DurationVar(&c.Jitter, "jitter", c.Jitter, "how far that delay varies")
+	f.Float64Var(&c.Loss, "loss", c.Loss, "percent of the packets that the ocean loses")
+	f.Var(&c.Bandwidth, "bandwidth", "bytes that the ocean carries per second each way, such as 100MB (0B: without limit)")
 	f.StringVar(&c.Java, "java", c.Java, "path of java (default JAVA_HOME's, or the one on PATH)")
 	f.StringVar(&c.CacheDir, "cache-dir", c.CacheDir, "directory of Kafka's jars (default the user's cache directory)")
 	f.BoolVar(&c.Keep, "keep", c.Keep, "leave logs and the clusters' data on disk")
 	f.DurationVar(&c.StartTimeout, "start-timeout", c.StartTimeout, "bound on each start")
 	f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "bound on the drain")
 	completeWith(cmd, "kill", lab.Source, lab.Destination, lab.None)
+	completeWith(cmd, "ocean", lab.OceanAuto, lab.OceanOff, lab.OceanTUN, lab.OceanProxy)
 	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.NoReplicator)
 	return cmd
 }

@@ -58,6 +58,9 @@ type Config struct {
 	LedgerReplicas int
 	// Expectations are added to verdict.Defaults, or take their place.
 	Expectations []verdict.Expectation
+	// Notes are put before those of the verdict: what a reader should know of
+	// where the test ran.
+	Notes []string
 	// Settings and Versions are shown in the report as they are. They must not
 	// contain secrets.
 	Settings map[string]string
@@ -393,6 +396,7 @@ func (a *Auditor) publish(in *verdict.Input) *verdict.Document {
 		v.Outcome = verdict.CannotSay
 		v.Reasons = append(v.Reasons, "the test is still running; nothing is wrong so far")
 	}
+	v.Notes = slices.Concat(a.cfg.Notes, v.Notes)
 	openOutages(&v)
 	a.time.state(&v)
 	doc := verdict.Document{
