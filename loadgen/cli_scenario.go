@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/lab"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/demo"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/progress"
@@ -30,19 +31,25 @@ const (
 	comparisonText = "results.md"
 )
 
-// target makes a fresh scenario.Target of one kind.
-type targetMaker func(log *slog.Logger, settings map[string]string) (scenario.Target, error)
+// targetMaker makes a fresh scenario.Target of one kind, with a directory for what it writes.
+type targetMaker func(log *slog.Logger, out io.Writer, scratch string, settings map[string]string) (scenario.Target, error)
 
 // targets are what --target takes.
 func targets() map[string]targetMaker {
 	return map[string]targetMaker{
-		"demo": func(log *slog.Logger, settings map[string]string) (scenario.Target, error) {
+		"lab": func(log *slog.Logger, out io.Writer, scratch string, _ map[string]string) (scenario.Target, error) {
+			var c lab.Config
+			c.SetDefaults()
+			c.Output = scratch
+			return lab.New(c, log, out)
+		},
+		"demo": func(log *slog.Logger, _ io.Writer, _ string, settings map[string]string) (scenario.Target, error) {
 			return demo.NewTarget(demo.TargetDeps{Logger: log, Settings: settings, Versions: readBuild().versions()}), nil
 		},
 	}
 }
 
-const defaultTarget = "demo"
+const defaultTarget = "lab"
 
 func targetNames() []string {
 	var names []string
@@ -218,7 +225,9 @@ configuration files, metrics).`,
 		}
 		runner, err := scenario.NewRunner(c, scenario.RunDeps{
 			Logger:   log,
-			Target:   func() (scenario.Target, error) { return targets()[target](log, flagValues(cmd.Flags())) },
+			Target: func(scratch string) (scenario.Target, error) {
+				return targets()[target](log, show, scratch, flagValues(cmd.Flags()))
+			},
 			Progress: show.tell,
 			Report:   report.HTML,
 			Compare:  compare,
@@ -258,7 +267,7 @@ configuration files, metrics).`,
 	})), &names, catalogueNames)
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, "all scenarios of the catalogue")
-	f.StringVar(&target, "target", target, "where they are played: "+strings.Join(targetNames(), ", "))
+	f.StringVar(&target, "target", target, "where they are played: lab, on real Kafka as child processes, or demo, in this process and with less to break")
 	f.StringSliceVar(&c.Replicators, "replicator", nil, "replicators to play each scenario with: mirrormaker2, ureplicator, brooklin (default the scenario's)")
 	f.StringArrayVar(&c.Settings, "set", nil, "KEY=VALUE, a change of each scenario's baseline such as source.throughput=5k/s, or duration=1h; may be repeated")
 	f.IntVar(&c.Repeat, "repeat", c.Repeat, "how often to play each")

@@ -50,7 +50,7 @@ func TestScenarioUsage(t *testing.T) {
 		{"scenario show kil-source-broker", []string{`scenario "kil-source-broker" is not in the catalogue: did you mean kill-source-broker?`}},
 		{"scenario run", []string{"no scenario: name at least one, or give --all"}},
 		{"scenario run controll --target demo", []string{"did you mean control?"}},
-		{"scenario run control --target moon", []string{`--target "moon" is not known: use one of demo`}},
+		{"scenario run control --target moon", []string{`--target "moon" is not known: use one of demo, lab`}},
 		{"scenario run control --all", []string{"leave the names out"}},
 		{"scenario run control --resume x", []string{"--resume goes on with what was begun: leave the names out"}},
 		{"scenario run --resume x --repeat 2", []string{"leave --replicator, --set, --repeat and --output out"}},
@@ -76,7 +76,7 @@ func TestScenarioListAndShow(t *testing.T) {
 	loadgen(t, nil, "scenario", "list", "--json").want(t, exitHolds, `"name": "kill-source-broker"`)
 	loadgen(t, nil, "scenario", "show", "control").want(t, exitHolds, "name: control\n", "expect: lost == 0")
 	loadgen(t, nil, "__complete", "scenario", "run", "control", "kill-").want(t, exitHolds, "kill-source-broker\n", "kill-destination-broker\n")
-	loadgen(t, nil, "__complete", "scenario", "run", "--target", "").want(t, exitHolds, "demo\n")
+	loadgen(t, nil, "__complete", "scenario", "run", "--target", "").want(t, exitHolds, "demo\n", "lab\n")
 }
 
 func TestScenarioRunAndCompare(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -78,8 +79,9 @@ func (c *RunConfig) Validate() error {
 // RunDeps are what a Runner works with.
 type RunDeps struct {
 	Logger *slog.Logger
-	// Target makes a target on which nothing runs.
-	Target func() (Target, error)
+	// Target makes a target on which nothing runs. What it writes it may write below scratch, which does
+	// not exist yet, and is removed when the target has stopped.
+	Target func(scratch string) (Target, error)
 	// Progress is told of what happens; nil: nobody watches.
 	Progress func(Progress)
 	// Report writes a verdict as a page; nil: none is written.
@@ -132,6 +134,9 @@ func ReadPlan(dir string) (*Plan, error) {
 // planScenarios is where the files of a plan's scenarios are.
 func planScenarios(dir, name string) string { return filepath.Join(dir, "scenarios", name+".yaml") }
 
+// scratchDir is where a target has what it needs while it runs.
+const scratchDir = "scratch"
+
 // entry is one run of the plan.
 type entry struct {
 	scenario   *Scenario
@@ -164,7 +169,7 @@ func (r *Runner) Run(ctx context.Context, names []string) ([]*Result, error) {
 	if len(names) == 0 {
 		return nil, errors.New("no scenario: name at least one")
 	}
-	t, err := r.deps.Target()
+	t, err := r.deps.Target(filepath.Join(r.cfg.Output, scratchDir))
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +210,7 @@ func (r *Runner) Resume(ctx context.Context) ([]*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := r.deps.Target()
+	t, err := r.deps.Target(filepath.Join(r.cfg.Output, scratchDir))
 	if err != nil {
 		return nil, err
 	}
@@ -390,6 +395,9 @@ func testID(name string, run int) string {
 
 // interrupted ends a run whose runner was killed with what it has left.
 func (r *Runner) interrupted(e entry, res *Result) error {
+	if err := os.RemoveAll(filepath.Join(e.dir, scratchDir)); err != nil {
+		r.deps.Logger.Warn("what the interrupted target wrote is left", "error", err)
+	}
 	doc, err := res.ReadVerdict()
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		r.deps.Logger.Warn("the verdict of the interrupted run cannot be read", "error", err)
@@ -477,7 +485,9 @@ func (r *Runner) play(ctx context.Context, e entry, res *Result) (err error) {
 	baseline.TestID, baseline.Destination.Expectations = res.Test, e.scenario.plain()
 	res.Started = time.Now().UnixMicro()
 	x := &run{Runner: r, entry: e, res: res}
-	if x.target, err = r.deps.Target(); err != nil {
+	scratch := at(scratchDir)
+	defer os.RemoveAll(scratch)
+	if x.target, err = r.deps.Target(scratch); err != nil {
 		return err
 	}
 	if err := errors.Join(writeFile(at(ScenarioFile), e.scenario.Source), writeJSON(at(ConfigFile), baseline), writeJSON(at(ResultFile), res)); err != nil {
@@ -506,8 +516,10 @@ func (r *Runner) play(ctx context.Context, e entry, res *Result) (err error) {
 		res.Notes = append(res.Notes, "the target did not stop cleanly: "+err.Error())
 	}
 	res.conclude(e.scenario, final)
-	if d, ok := x.target.(Describer); ok && len(res.Versions) == 0 {
-		res.Versions = d.Versions()
+	if d, ok := x.target.(Describer); ok {
+		all := maps.Clone(d.Versions())
+		maps.Copy(all, res.Versions)
+		res.Versions = all
 	}
 	if err := r.leave(e, res, final); err != nil {
 		return err

@@ -92,7 +92,7 @@ func runner(t *testing.T, wrap func(scenario.Target) scenario.Target, change fun
 	log := slog.New(slog.DiscardHandler)
 	deps := scenario.RunDeps{
 		Logger: log,
-		Target: func() (scenario.Target, error) {
+		Target: func(string) (scenario.Target, error) {
 			target := scenario.Target(NewTarget(TargetDeps{Logger: log}))
 			if wrap != nil {
 				target = wrap(target)
