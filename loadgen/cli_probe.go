@@ -100,6 +100,8 @@ made no progress for --idle.`)
 	f.DurationVar(&c.Idle, "idle", c.Idle, "give up waiting when the replicator has made no progress for so long")
 	f.DurationVar(&c.Settle, "settle", c.Settle, "watch the destination for what comes late for so long, after all has arrived")
 	switch name {
+	case probe.Fidelity:
+		f.BoolVar(&c.Negative, "negative-timestamp", c.Negative, "send a record with a timestamp before 1970 in the end; MirrorMaker 2 stops at it for good")
 	case probe.Offsets:
 		f.IntVar(&c.Records, "records", c.Records, "records in each partition")
 		f.StringVar(&c.Group, "consumer-group", c.Group, "consumer group that fails over (default a fresh one)")

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -23,6 +25,7 @@ const (
 	checkValues     = "values"
 	checkHeaders    = "headers"
 	checkTimestamps = "timestamps"
+	checkNegative   = "negative timestamps"
 )
 
 // fidelity copies one record of every kind there is.
@@ -40,6 +43,7 @@ func fidelity() kind {
 			{name: checkValues, about: "values are the same: null, empty, binary"},
 			{name: checkHeaders, about: "headers are the same, in their order, duplicate keys too"},
 			{name: checkTimestamps, about: "timestamps are the same, and CreateTime"},
+			{name: checkNegative, about: "a record from before 1970 arrives too, and what comes after it", asked: func(c *Config) bool { return c.Negative }},
 		},
 		// Nothing that is written here is to be too old to be kept.
 		settings: map[string]string{"retention.ms": "-1", "message.timestamp.type": "CreateTime"},
@@ -191,22 +195,19 @@ func (r *run) runFidelity(ctx context.Context) error {
 		}
 	}
 	for p := range r.partitions {
-		for _, odd := range []struct {
-			about string
-			at    time.Time
-		}{{"timestamp of 2200", time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)}, {"negative timestamp", time.UnixMilli(-1000)}} {
-			s := sample{odd.about, &kgo.Record{
-				Topic: r.cfg.Topic, Partition: p, Key: []byte(odd.about), Value: fmt.Appendf(nil, "probe %s, %s, partition %d", r.id, odd.about, p), Timestamp: odd.at,
-			}}
-			taken, err := r.try(ctx, s.record)
-			switch {
-			case err != nil:
-				return err
-			case taken:
-				written[p] = append(written[p], s)
-			case p == 0:
-				r.note("the source does not take a record with a %s, so it was not tried", odd.about)
-			}
+		const about = "timestamp of 2200"
+		s := sample{about, &kgo.Record{
+			Topic: r.cfg.Topic, Partition: p, Key: []byte(about), Value: fmt.Appendf(nil, "probe %s, %s, partition %d", r.id, about, p),
+			Timestamp: time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC),
+		}}
+		taken, err := r.try(ctx, s.record)
+		switch {
+		case err != nil:
+			return err
+		case taken:
+			written[p] = append(written[p], s)
+		case p == 0:
+			r.note("the source does not take a record with a %s, so it was not tried", about)
 		}
 	}
 	marks := r.sentinels(1)
@@ -242,6 +243,54 @@ func (r *run) runFidelity(ctx context.Context) error {
 		}
 	}
 	r.compareLogs(source, destination, func(rec *kgo.Record) string { return abouts[rec] })
+	if r.cfg.Negative {
+		return r.negative(ctx, destination, expected)
+	}
+	return nil
+}
+
+// negative writes a record with a time before 1970 to partition 0. Kafka takes
+// one and Java's producer cannot send one, so it comes last: a replicator
+// may stop at it for good.
+func (r *run) negative(ctx context.Context, destination *tail, expected int) error {
+	rec := &kgo.Record{Topic: r.cfg.Topic, Partition: 0, Key: []byte("before 1970"), Value: fmt.Appendf(nil, "probe %s, negative timestamp", r.id), Timestamp: time.UnixMilli(-1000)}
+	taken, err := r.try(ctx, rec)
+	if err != nil {
+		return err
+	}
+	if !taken {
+		r.unknown(checkNegative, "the source takes no record with a negative timestamp, so none was sent")
+		return nil
+	}
+	if err := r.writeMarks(ctx, 2); err != nil {
+		return err
+	}
+	complete, err := r.arrive(ctx, destination, 2, expected+1+int(r.partitions))
+	if err != nil {
+		return err
+	}
+	r.compared(checkNegative, 1)
+	f := Finding{Check: checkNegative, Partition: 0, SourceOffset: &rec.Offset, Record: "record with timestamp -1000"}
+	i := slices.IndexFunc(destination.parts[0].records, func(d *kgo.Record) bool { return bytes.Equal(d.Value, rec.Value) })
+	var stopped []string
+	for p, came := range complete {
+		if !came {
+			stopped = append(stopped, strconv.Itoa(p))
+		}
+	}
+	switch {
+	case len(stopped) > 0:
+		f.Word = "stalled"
+		f.Detail = fmt.Sprintf("stalled at offset %d: for %s nothing came on partitions %s of %d, though a record was written to each after it", rec.Offset, r.cfg.Idle, strings.Join(stopped, ", "), r.partitions)
+	case i < 0:
+		f.Word, f.Detail = "lost", "later records of its partition have arrived"
+	case destination.parts[0].records[i].Timestamp.UnixMilli() != -1000:
+		d := destination.parts[0].records[i]
+		f.Word, f.Field, f.Source, f.Destination, f.DestinationOffset = "corrupt", timestampField, stamp(rec), stamp(d), offset(d)
+	default:
+		return nil
+	}
+	r.found(f)
 	return nil
 }
 

@@ -167,3 +167,49 @@ func TestFidelityOfAStoppedCopier(t *testing.T) {
 		}
 	}
 }
+
+// A record from before 1970 is sent only to who asks for it, and after all others.
+func TestNegativeTimestamp(t *testing.T) {
+	p := clusters(t)
+	before := func(r *kgo.Record) bool { return r.Timestamp.UnixMilli() < 0 }
+	for i, test := range []struct {
+		name   string
+		change func(r *kgo.Record) []*kgo.Record
+		want   string
+	}{
+		{"right", nil, ""},
+		{"stops", func() func(r *kgo.Record) []*kgo.Record {
+			stopped := false
+			return func(r *kgo.Record) []*kgo.Record {
+				if stopped = stopped || before(r); stopped {
+					return nil
+				}
+				return []*kgo.Record{r}
+			}
+		}(), "negative timestamps stalled [record with timestamp -1000]"},
+		{"skips", func(r *kgo.Record) []*kgo.Record {
+			if before(r) {
+				return nil
+			}
+			return []*kgo.Record{r}
+		}, "negative timestamps lost [record with timestamp -1000]"},
+		{"sets the time", func(r *kgo.Record) []*kgo.Record {
+			if before(r) {
+				return with(func(r *kgo.Record) { r.Timestamp = time.UnixMilli(0) })(r)
+			}
+			return []*kgo.Record{r}
+		}, "negative timestamps corrupt [record with timestamp -1000]"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := defaults(Fidelity, fmt.Sprintf("probe-negative-%d", i))
+			cfg.Negative = true
+			if test.name == "stops" {
+				cfg.Idle = 3 * time.Second
+			}
+			d := probing(t, p, cfg, copier{change: test.change})
+			if got := found(d); got != test.want || (d.Outcome == verdict.Holds) != (test.want == "") {
+				t.Errorf("outcome %q, found %s, want %s", d.Outcome, lines(d), test.want)
+			}
+		})
+	}
+}

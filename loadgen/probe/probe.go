@@ -61,6 +61,9 @@ type Config struct {
 	// still asks for the topic may complain, or even make it again.
 	Remove bool
 
+	// Negative has the probe fidelity send a record with a timestamp before 1970 in
+	// the end, at which MirrorMaker 2 stops for good.
+	Negative bool
 	// Records is how many records the probe offsets writes to each partition, and
 	// how many keys the probe compaction has in each.
 	Records int
@@ -148,6 +151,8 @@ func (c *Config) settings() map[string]string {
 		s["topic."+name] = c.TopicConfig[name]
 	}
 	switch c.Probe {
+	case Fidelity:
+		s["negative"] = strconv.FormatBool(c.Negative)
 	case Offsets:
 		s["records"], s["group"], s["max_reread"] = strconv.Itoa(c.Records), c.Group, strconv.Itoa(c.MaxReread)
 	case Compaction:
@@ -178,7 +183,8 @@ type kind struct {
 // check is what a probe looks at.
 type check struct {
 	name, about string
-	measured    bool // does not count unless it is asked for
+	measured    bool               // never counts
+	asked       func(*Config) bool // whether it is made; nil: always
 }
 
 func (k *kind) checkNames() []string {
@@ -242,6 +248,9 @@ func Run(ctx context.Context, cfg Config, deps Deps) (*Document, error) {
 		},
 	}
 	for _, c := range k.checks {
+		if c.asked != nil && !c.asked(&cfg) {
+			continue
+		}
 		r.doc.Checks = append(r.doc.Checks, &Check{Name: c.name, About: c.about, Counts: !c.measured && !slices.Contains(cfg.Allow, c.name)})
 	}
 	if err := r.open(); err != nil {

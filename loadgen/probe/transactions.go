@@ -167,6 +167,7 @@ func (r *run) runTransactions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	watched := time.Since(started)
 	whileOpen := map[string]bool{}
 	for p := range r.partitions {
 		for _, rec := range destination.parts[p].records {
@@ -174,17 +175,6 @@ func (r *run) runTransactions(ctx context.Context) error {
 				whileOpen[string(rec.Value)] = true
 			}
 		}
-	}
-	waited := 0
-	for _, came := range behind {
-		if !came {
-			waited++
-		}
-	}
-	if waited > 0 {
-		r.note("records behind the open transaction had not arrived on %d of %d partitions after %s: the replicator waits for the transaction to end, as a read_committed reader does", waited, r.partitions, time.Since(started).Round(time.Second))
-	} else {
-		r.note("records behind the open transaction arrived while it was open: the replicator does not wait for it to end")
 	}
 	// Its producer comes back, which aborts what it had left open.
 	dying.Close()
@@ -217,6 +207,23 @@ func (r *run) runTransactions(ctx context.Context) error {
 		return err
 	}
 	r.report(source, destination, complete)
+	var waited, stalled int
+	for p := range complete {
+		switch {
+		case !complete[p]:
+			stalled++
+		case !behind[p]:
+			waited++
+		}
+	}
+	switch {
+	case stalled > 0:
+		r.note("the replicator did not come to the end of %d of %d partitions, so whether it waits for open transactions is not known", stalled, r.partitions)
+	case waited > 0:
+		r.note("records behind the open transaction had not arrived on %d of %d partitions after %s: the replicator waits for the transaction to end, as a read_committed reader does", waited, r.partitions, watched.Round(time.Second))
+	default:
+		r.note("records behind the open transaction arrived while it was open: the replicator does not wait for it to end")
+	}
 	if hidden := all.count() - destination.count(); hidden > 0 {
 		r.measure("hidden at the destination", float64(hidden), "records", "of transactions that were not committed, which a read_committed reader does not see")
 	}
