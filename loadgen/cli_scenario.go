@@ -10,15 +10,18 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/demo"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/probe"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/progress"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/report"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
@@ -224,9 +227,12 @@ configuration files, metrics).`,
 			}
 		}
 		runner, err := scenario.NewRunner(c, scenario.RunDeps{
-			Logger:   log,
+			Logger: log,
 			Target: func(scratch string) (scenario.Target, error) {
 				return targets()[target](log, show, scratch, flagValues(cmd.Flags()))
+			},
+			Probe: func(ctx context.Context, t scenario.Target, name string, settings map[string]string) (*scenario.ProbeResult, error) {
+				return makeProbe(ctx, log, t, name, settings)
 			},
 			Progress: show.tell,
 			Report:   report.HTML,
@@ -281,6 +287,68 @@ configuration files, metrics).`,
 	completeWith(cmd, "target", targetNames()...)
 	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.UReplicator, scenario.Brooklin)
 	return cmd
+}
+
+// probed is a target on whose clusters probes can be made.
+type probed interface {
+	ClientOptions(side string) []kgo.Opt
+}
+
+// probeConfig is how a scenario has a probe made.
+func probeConfig(name string, settings map[string]string) (probe.Config, error) {
+	var c probe.Config
+	c.SetDefaults()
+	c.Probe = name
+	var errs []error
+	for key, value := range settings {
+		var err error
+		switch key {
+		case "idle":
+			c.Idle, err = time.ParseDuration(value)
+		case "settle":
+			c.Settle, err = time.ParseDuration(value)
+		case "partitions":
+			c.Partitions, err = strconv.Atoi(value)
+		case "records":
+			c.Records, err = strconv.Atoi(value)
+		case "maxReread":
+			c.MaxReread, err = strconv.Atoi(value)
+		case "producerLimit":
+			err = c.ProducerLimit.Set(value)
+		case "mustArrive":
+			err = c.MustArrive.Set(value)
+		case "negativeTimestamp":
+			c.Negative, err = strconv.ParseBool(value)
+		default:
+			err = errors.New("is not known: use idle, settle, partitions, records, maxReread, producerLimit, mustArrive or negativeTimestamp")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("probeSettings: %s: %w", key, err))
+		}
+	}
+	return c, errors.Join(append(errs, c.Validate())...)
+}
+
+// makeProbe makes a probe on the clusters of a target.
+func makeProbe(ctx context.Context, log *slog.Logger, t scenario.Target, name string, settings map[string]string) (*scenario.ProbeResult, error) {
+	on, ok := t.(probed)
+	if !ok {
+		return nil, fmt.Errorf("the clusters of target %s cannot be reached from here", t.Name())
+	}
+	c, err := probeConfig(name, settings)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := probe.Run(ctx, c, probe.Deps{Source: on.ClientOptions("source"), Destination: on.ClientOptions("destination"), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	doc.Versions = readBuild().versions()
+	result := &scenario.ProbeResult{Name: name, Document: doc}
+	for _, x := range doc.Checks {
+		result.Checks = append(result.Checks, scenario.ProbeCheck{Name: x.Name, About: x.About, Counts: x.Counts, Outcome: x.Outcome, Compared: x.Compared, Wrong: x.Wrong, Detail: x.Detail})
+	}
+	return result, nil
 }
 
 func anyChanged(cmd *cobra.Command, flags ...string) bool {

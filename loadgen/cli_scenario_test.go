@@ -4,11 +4,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/probe"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
@@ -146,5 +148,68 @@ func TestKilledScenarioRunnerResumes(t *testing.T) {
 		if r := results[i]; r.Outcome != want.outcome || r.State != want.state || r.Figures == nil || r.Figures.Received == 0 {
 			t.Errorf("%s: %s (%s): %v", r.Scenario, r.Outcome, r.State, r.Reasons)
 		}
+	}
+}
+
+// The probes that the catalogue names exist, with the checks and settings that it speaks of.
+func TestProbesOfTheCatalogue(t *testing.T) {
+	t.Parallel()
+	probes := 0
+	names, err := scenario.Names()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		s, err := scenario.Load(name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Probe == "" {
+			continue
+		}
+		probes++
+		if _, err := probeConfig(s.Probe, s.ProbeSettings); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		checks, _ := probe.Checks(s.Probe)
+		for _, e := range s.Expectations {
+			if check, ok := strings.CutPrefix(e.Expect, "probe["); ok {
+				check, _, _ = strings.Cut(check, "]")
+				if !slices.Contains(checks, check) {
+					t.Errorf("%s: the probe %s has no check %q: it has %v", name, s.Probe, check, checks)
+				}
+			}
+		}
+	}
+	if probes != len(probe.Names()) {
+		t.Errorf("%d of %d probes are in the catalogue", probes, len(probe.Names()))
+	}
+	if _, err := probeConfig("fidelity", map[string]string{"idle": "soon", "colour": "red"}); err == nil || !strings.Contains(err.Error(), "probeSettings: idle:") || !strings.Contains(err.Error(), "colour: is not known") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestScenarioMakesAProbe(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "results")
+	path := scenarioFile(t, "looks", "1s", "probe[values] == 0")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "baseline:\n", "probe: fidelity\nprobeSettings: {idle: 30s, settle: 1s}\nbaseline:\n  topicPattern: (load|probe-).*\n", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := loadgen(t, nil, "scenario", "run", path, "--target", "demo", "--steady-for", "2s", "--output", dir)
+	results, err := scenario.ReadResults(dir)
+	if err != nil || len(results) != 1 || results[0].Probe == nil {
+		t.Fatalf("%v\n%s%s", err, r.stdout, r.stderr)
+	}
+	res := results[0]
+	if len(res.Probe.Checks) < 9 || res.Probe.Error != "" || res.Expectations[0].Outcome != verdict.Holds || !strings.HasPrefix(res.Expectations[0].Actual, "0 of ") {
+		t.Errorf("%+v\n%+v", res.Probe, res.Expectations)
+	}
+	if _, err := os.Stat(filepath.Join(res.Dir, scenario.ProbeFile)); err != nil {
+		t.Error(err)
 	}
 }

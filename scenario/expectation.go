@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -43,6 +44,7 @@ const (
 	ofPhase  = "phase"
 	ofEvent  = "event"
 	ofWhose  = "attribution"
+	ofCheck  = "check"
 	ofNone   = ""
 	latency0 = "latency."
 )
@@ -63,6 +65,7 @@ func own() map[string]quantity {
 		"rpo_records":          {false, ofPhase, true, "most records that were due and had not arrived"},
 		"lost":                 {false, ofWhose, false, "records lost by one party"},
 		"undelivered":          {false, ofWhose, false, "records left undelivered by one party"},
+		"probe":                {false, ofCheck, false, "of what a check of the scenario's probe looked at, how many were wrong"},
 		"discovery.topics":     {true, ofNone, true, "from the change at the source until a record of each new topic had arrived"},
 		"discovery.partitions": {true, ofNone, true, "from the change at the source until a record of each new partition had arrived"},
 	}
@@ -147,6 +150,11 @@ func (e *Expectation) checkSelector(s *Scenario, q quantity) error {
 		return fmt.Errorf("expect: %q: %s takes nothing in brackets", e.Expect, e.quantity)
 	case e.selector == "":
 		return nil
+	case q.selector == ofCheck:
+		if s.Probe == "" {
+			return fmt.Errorf("expect: %q: the scenario makes no probe", e.Expect)
+		}
+		return nil // who makes the probe knows its checks
 	case q.selector == ofPhase:
 		known = s.Phases()
 	case q.selector == ofEvent:
@@ -193,8 +201,11 @@ func (s *Scenario) plain() []string {
 }
 
 // judge says what became of the expectation.
-func (e *Expectation) judge(doc *verdict.Document, found []Discovery) ExpectationResult {
+func (e *Expectation) judge(doc *verdict.Document, found []Discovery, probe *ProbeResult) ExpectationResult {
 	r := ExpectationResult{Expectation: e.Expect, Why: e.Why, Actual: "not measured", Outcome: verdict.CannotSay}
+	if e.quantity == "probe" {
+		return e.judgeProbe(probe, r)
+	}
 	if doc == nil {
 		return r
 	}
@@ -325,6 +336,22 @@ func phase(v *verdict.Verdict, name string) *verdict.PhaseLatency {
 		}
 	}
 	return nil
+}
+
+// judgeProbe judges by a check of the probe.
+func (e *Expectation) judgeProbe(probe *ProbeResult, r ExpectationResult) ExpectationResult {
+	c := probe.check(e.selector)
+	switch {
+	case c == nil:
+	case c.Outcome == verdict.CannotSay:
+		r.Actual = cmp.Or(c.Detail, "cannot say")
+	default:
+		r.Actual, r.Outcome = fmt.Sprintf("%d of %d", c.Wrong, c.Compared), verdict.Broken
+		if e.bound.Met(float64(c.Wrong)) {
+			r.Outcome = verdict.Holds
+		}
+	}
+	return r
 }
 
 // judgeDiscovery judges by the discovery that took longest.

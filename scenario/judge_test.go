@@ -91,10 +91,10 @@ func TestExpectationsAreJudged(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		if got := e.judge(document(), found); got.Actual != want.actual || got.Outcome != want.outcome {
+		if got := e.judge(document(), found, nil); got.Actual != want.actual || got.Outcome != want.outcome {
 			t.Errorf("%s: found %s, %s; want %s, %s", text, got.Actual, got.Outcome, want.actual, want.outcome)
 		}
-		if got := e.judge(nil, nil); got.Outcome != verdict.CannotSay {
+		if got := e.judge(nil, nil, nil); got.Outcome != verdict.CannotSay {
 			t.Errorf("%s without a verdict: %s", text, got.Outcome)
 		}
 	}
@@ -107,7 +107,7 @@ func TestExpectationsAreJudged(t *testing.T) {
 			if err := e.parse(s); err != nil {
 				t.Fatal(err)
 			}
-			if got := e.judge(d, found); got.Outcome != verdict.CannotSay {
+			if got := e.judge(d, found, nil); got.Outcome != verdict.CannotSay {
 				t.Errorf("%s: %s", text, got.Outcome)
 			}
 		}
@@ -150,7 +150,7 @@ func TestDiscovery(t *testing.T) {
 		if err := e.parse(s); err != nil {
 			t.Fatal(err)
 		}
-		if got := e.judge(doc(110, nil), found); got.Outcome != want || !strings.Contains(got.Actual, "not within 10s") {
+		if got := e.judge(doc(110, nil), found, nil); got.Outcome != want || !strings.Contains(got.Actual, "not within 10s") {
 			t.Errorf("%s: %+v, want %s", text, got, want)
 		}
 	}
@@ -240,5 +240,43 @@ tasks.max=8
 	if s := string(got); strings.Contains(s, "hunter2") || strings.Contains(s, "aHVudGVyMg") || strings.Count(s, Removed) != 4 ||
 		!strings.HasPrefix(s, "bootstrap.servers=10.0.0.1:9092\n") || !strings.HasSuffix(s, "\ntasks.max=8\n") {
 		t.Errorf("left:\n%s", s)
+	}
+}
+
+// What the scenario says of a check counts; of the others those that the probe counts must hold.
+func TestProbesAreJudged(t *testing.T) {
+	s := &Scenario{Probe: "fidelity", Expectations: []Expectation{{Expect: "probe[headers] >= 0", Why: "known"}, {Expect: "probe[order] == 0", Why: "all"}, {Expect: "lost <= 9", Why: "other"}}}
+	for i := range s.Expectations {
+		if err := s.Expectations[i].parse(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checks := func() []ProbeCheck {
+		return []ProbeCheck{
+			{Name: "headers", Counts: true, Outcome: verdict.Broken, Compared: 10, Wrong: 3}, {Name: "order", Counts: true, Outcome: verdict.Holds, Compared: 10},
+			{Name: "keys", About: "keys are the same", Counts: true, Outcome: verdict.Holds, Compared: 10}, {Name: "once", Outcome: verdict.Broken, Compared: 10, Wrong: 1},
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(p *ProbeResult)
+		want   verdict.Outcome
+		reason string
+	}{
+		"holds":       {func(*ProbeResult) {}, verdict.Holds, ""},
+		"said":        {func(p *ProbeResult) { p.Checks[1].Wrong = 1 }, verdict.Broken, "expected probe[order] == 0, found 1 of 10"},
+		"not said":    {func(p *ProbeResult) { p.Checks[2].Wrong = 2 }, verdict.Broken, "expected probe[keys] == 0, found 2 of 10"},
+		"cannot say":  {func(p *ProbeResult) { p.Checks[2].Outcome, p.Checks[2].Detail = verdict.CannotSay, "nothing came" }, verdict.CannotSay, "nothing came"},
+		"not there":   {func(p *ProbeResult) { p.Checks = p.Checks[:1] }, verdict.CannotSay, "expected probe[order] == 0, found not measured"},
+		"not made":    {func(p *ProbeResult) { *p = ProbeResult{Name: "fidelity", Error: "no permission"} }, verdict.CannotSay, "could not be made: no permission"},
+		"only a note": {func(p *ProbeResult) { p.Checks[3].Wrong = 5 }, verdict.Holds, ""},
+	} {
+		r := &Result{Probe: &ProbeResult{Name: "fidelity", Checks: checks()}}
+		test.change(r.Probe)
+		d := document()
+		d.Verdict.Expectations = nil
+		r.conclude(s, d)
+		if reasons := strings.Join(r.Reasons, "; "); r.Outcome != test.want || !strings.Contains(reasons, test.reason) {
+			t.Errorf("%s: %s (%s), want %s, %s", name, r.Outcome, reasons, test.want, test.reason)
+		}
 	}
 }

@@ -39,6 +39,7 @@ const (
 	ConfigFile   = "config.json"
 	EventsFile   = "events.json"
 	JUnitFile    = "junit.xml"
+	ProbeFile    = "probe.json" // where the scenario makes a probe
 	EvidenceDir  = "evidence"
 )
 
@@ -72,6 +73,7 @@ type Result struct {
 	Discoveries  []Discovery         `json:"discoveries,omitempty"`
 	Expectations []ExpectationResult `json:"expectations"`
 	Figures      *Figures            `json:"figures,omitempty"`
+	Probe        *ProbeResult        `json:"probe,omitempty"`
 
 	Machine  string            `json:"machine"`
 	Versions map[string]string `json:"versions,omitempty"`
@@ -155,6 +157,38 @@ func figures(doc *verdict.Document) *Figures {
 	return f
 }
 
+// ProbeResult is what a probe found: a side experiment beside the load.
+type ProbeResult struct {
+	Name   string       `json:"name"`
+	Checks []ProbeCheck `json:"checks"`
+	Error  string       `json:"error,omitempty"` // why it could not be made
+	// Document is all that it found, as the probe has it; it is kept in ProbeFile.
+	Document any `json:"-"`
+}
+
+// ProbeCheck is one thing that must hold, or that is only measured.
+type ProbeCheck struct {
+	Name     string          `json:"name"`
+	About    string          `json:"about"`
+	Counts   bool            `json:"counts"`
+	Outcome  verdict.Outcome `json:"outcome"`
+	Compared uint64          `json:"compared"`
+	Wrong    uint64          `json:"wrong"`
+	Detail   string          `json:"detail,omitempty"`
+}
+
+func (p *ProbeResult) check(name string) *ProbeCheck {
+	if p == nil {
+		return nil
+	}
+	for i := range p.Checks {
+		if p.Checks[i].Name == name {
+			return &p.Checks[i]
+		}
+	}
+	return nil
+}
+
 // rank orders outcomes, the gravest first.
 func rank(o verdict.Outcome) int {
 	return slices.Index([]verdict.Outcome{verdict.Broken, verdict.CannotSay, verdict.Holds, NotPlayed}, o)
@@ -212,9 +246,12 @@ func (r *Result) conclude(s *Scenario, doc *verdict.Document) {
 	}
 	judged := map[string]bool{}
 	for i := range s.Expectations {
-		e := s.Expectations[i].judge(doc, r.Discoveries)
+		e := s.Expectations[i].judge(doc, r.Discoveries, r.Probe)
 		r.Expectations = append(r.Expectations, e)
 		judged[e.Expectation] = true
+		if s.Expectations[i].quantity == "probe" {
+			judged[s.Expectations[i].selector] = true
+		}
 		switch {
 		case e.Outcome == verdict.Holds || doc == nil:
 		case s.Expectations[i].plain != nil && e.Outcome == doc.Verdict.Outcome:
@@ -227,6 +264,22 @@ func (r *Result) conclude(s *Scenario, doc *verdict.Document) {
 		for _, e := range doc.Verdict.Expectations {
 			if !judged[e.Expectation] {
 				r.Expectations = append(r.Expectations, ExpectationResult{Expectation: e.Expectation, Why: "holds for every test", Actual: e.Actual, Outcome: e.Outcome})
+			}
+		}
+	}
+	if r.Probe != nil {
+		if r.Probe.Error != "" {
+			doubts = append(doubts, "the probe "+r.Probe.Name+" could not be made: "+r.Probe.Error)
+		}
+		for _, c := range r.Probe.Checks { // those that the scenario does not speak of
+			if judged[c.Name] || !c.Counts {
+				continue
+			}
+			e := Expectation{Expect: "probe[" + c.Name + "] == 0", Why: c.About, quantity: "probe", selector: c.Name, bound: verdict.Expectation{Op: "=="}}
+			x := e.judge(doc, nil, r.Probe)
+			r.Expectations = append(r.Expectations, x)
+			if x.Outcome != verdict.Holds {
+				r.worsen(x.Outcome, fmt.Sprintf("expected %s, found %s", x.Expectation, x.Actual))
 			}
 		}
 	}

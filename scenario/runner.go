@@ -34,7 +34,7 @@ type RunConfig struct {
 	// then the scenario is played all the same, and cannot come to hold.
 	SteadyFor, SteadyWithin time.Duration
 	// Bounds on what the target does. A target that tells nothing for SilentAfter is given up.
-	StartTimeout, ConvergeTimeout, DrainTimeout, SilentAfter time.Duration
+	StartTimeout, ConvergeTimeout, DrainTimeout, SilentAfter, ProbeTimeout time.Duration
 	// Every is the time between two looks.
 	Every time.Duration
 }
@@ -44,7 +44,7 @@ func (c *RunConfig) SetDefaults() {
 	*c = RunConfig{
 		Output: "scenario-results", Repeat: 1,
 		SteadyFor: 5 * time.Second, SteadyWithin: 2 * time.Minute,
-		StartTimeout: 10 * time.Minute, ConvergeTimeout: 10 * time.Minute, DrainTimeout: 15 * time.Minute, SilentAfter: 3 * time.Minute,
+		StartTimeout: 10 * time.Minute, ConvergeTimeout: 10 * time.Minute, DrainTimeout: 15 * time.Minute, SilentAfter: 3 * time.Minute, ProbeTimeout: 15 * time.Minute,
 		Every: time.Second,
 	}
 }
@@ -65,7 +65,7 @@ func (c *RunConfig) Validate() error {
 		}
 	}
 	for name, d := range map[string]time.Duration{"steady-for": c.SteadyFor, "steady-within": c.SteadyWithin, "start-timeout": c.StartTimeout,
-		"converge-timeout": c.ConvergeTimeout, "drain-timeout": c.DrainTimeout, "silent-after": c.SilentAfter, "every": c.Every} {
+		"converge-timeout": c.ConvergeTimeout, "drain-timeout": c.DrainTimeout, "silent-after": c.SilentAfter, "probe-timeout": c.ProbeTimeout, "every": c.Every} {
 		if d <= 0 {
 			errs = append(errs, fmt.Errorf("--%s %s: use more than 0", name, d))
 		}
@@ -82,6 +82,8 @@ type RunDeps struct {
 	// Target makes a target on which nothing runs. What it writes it may write below scratch, which does
 	// not exist yet, and is removed when the target has stopped.
 	Target func(scratch string) (Target, error)
+	// Probe makes the probe of that name on a target; nil: there are none.
+	Probe func(ctx context.Context, t Target, name string, settings map[string]string) (*ProbeResult, error)
 	// Progress is told of what happens; nil: nobody watches.
 	Progress func(Progress)
 	// Report writes a verdict as a page; nil: none is written.
@@ -326,6 +328,9 @@ func (r *Runner) check(t Target, s *Scenario) error {
 			return err
 		}
 	}
+	if s.Probe != "" && r.deps.Probe == nil {
+		return fmt.Errorf("%w: there is nothing that makes the probe %s", ErrCannotPlay, s.Probe)
+	}
 	configs := s.Configs()
 	for i := range configs {
 		configs[i].Destination.Expectations = s.plain()
@@ -441,6 +446,11 @@ func (r *Runner) leave(e entry, res *Result, doc *verdict.Document) error {
 			if err := writeWith(at(ReportFile), func(w io.Writer) error { return r.deps.Report(w, withExpectations(doc, res)) }); err != nil {
 				return err
 			}
+		}
+	}
+	if res.Probe != nil && res.Probe.Document != nil {
+		if err := writeJSON(at(ProbeFile), res.Probe.Document); err != nil {
+			return err
 		}
 	}
 	if err := writeWith(at(JUnitFile), func(w io.Writer) error { return WriteJUnit(w, []*Result{res}) }); err != nil {
@@ -562,6 +572,9 @@ func (x *run) playSteps(ctx context.Context, baseline Config) *verdict.Document 
 		x.doubt("the phase %s could not be marked: %v", PhaseSteady, err)
 	}
 	asked, nominal := time.Now(), time.Duration(0)
+	if x.scenario.Probe != "" && x.probe(ctx) != nil {
+		return nil
+	}
 	now := baseline
 	failed := false
 	for i := range x.scenario.Steps {
@@ -606,6 +619,39 @@ func (x *run) playSteps(ctx context.Context, baseline Config) *verdict.Document 
 		return nil
 	}
 	return doc
+}
+
+// probe makes the scenario's probe while the load runs. The error is that ctx has ended or the target is
+// silent.
+func (x *run) probe(ctx context.Context) error {
+	x.say("probe %s", x.scenario.Probe)
+	probing, cancel := context.WithTimeout(ctx, x.cfg.ProbeTimeout)
+	defer cancel()
+	type answer struct {
+		result *ProbeResult
+		err    error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		result, err := x.deps.Probe(probing, x.target, x.scenario.Probe, x.scenario.ProbeSettings)
+		done <- answer{result, err}
+	}()
+	for {
+		select {
+		case a := <-done:
+			x.res.Probe = a.result
+			if a.err != nil {
+				x.res.Probe = &ProbeResult{Name: x.scenario.Probe, Checks: []ProbeCheck{}, Error: a.err.Error()}
+			}
+			return ctx.Err()
+		default:
+		}
+		if err := x.look(ctx, x.cfg.Every); err != nil {
+			cancel()
+			<-done // it uses the target, which will be stopped
+			return err
+		}
+	}
 }
 
 // guard is how much earlier than a change its phase begins: records that are on their way when something

@@ -31,6 +31,10 @@ type Scenario struct {
 	Baseline Config `json:"-"`
 	// Steps are played in order.
 	Steps []Step `json:"steps"`
+	// Probe names a side experiment that is made in the steady state, with records and a topic of its own
+	// beside the load; empty for none. ProbeSettings are given to it.
+	Probe         string            `json:"probe"`
+	ProbeSettings map[string]string `json:"probeSettings"`
 	// Duration is how long it is played, from the steady state to the end of the load.
 	Duration Duration `json:"duration"`
 	// Expectations decide the outcome, beside those that every verdict has.
@@ -270,6 +274,9 @@ func (d *decoder) check(s *Scenario, name string) {
 	}
 	if s.Duration < Duration(time.Second) || s.Duration > Duration(7*24*time.Hour) {
 		refuse("duration: %s: use 1s to 168h", s.Duration)
+	}
+	if len(s.ProbeSettings) > 0 && s.Probe == "" {
+		refuse("probeSettings: there is no probe: name one, or leave them out")
 	}
 	d.steps(s)
 	d.expectations(s)

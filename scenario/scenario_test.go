@@ -153,6 +153,8 @@ func TestScenarioMistakes(t *testing.T) {
 		"unknown phase":          {"[recovered]", "[after]", `there is no phase "after": there are steady, fault, recovered, drain`},
 		"unknown event":          {"lost == 0", `"recovery[broker-kill] <= 3s"`, `there is no event "broker-kill": there are broker-outage, broker-outage-end, workers`},
 		"unknown party":          {"lost == 0", `"lost[me] == 0"`, `there is no attribution "me": there are replicator, retention`},
+		"no probe":               {"lost == 0", `"probe[order] == 0"`, "the scenario makes no probe"},
+		"settings and no probe":  {"duration: 60s", "duration: 60s\nprobeSettings: {idle: 10s}", "there is no probe"},
 		"brackets":               {"lost == 0", `"shed[fault] == 0"`, "shed takes nothing in brackets"},
 		"nothing to discover":    {"lost == 0", "discovery.topics <= 5s", "no step changes the source's topics"},
 		"bad limit":              {"<= 2s", "<= 2", `"2" is not a duration`},

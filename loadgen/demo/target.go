@@ -77,6 +77,14 @@ func (t *Target) Provides(feature string) error {
 	return fmt.Errorf("%w: the embedded clusters have not %s (%s)", scenario.ErrCannotPlay, feature, scenario.Features()[feature])
 }
 
+// ClientOptions reach the cluster of a side, for what else is tried on it.
+func (t *Target) ClientOptions(side string) []kgo.Opt {
+	if side == "source" {
+		return t.source.options()
+	}
+	return t.destination.options()
+}
+
 // Check says what the embedded clusters cannot do.
 func (t *Target) Check(configs []scenario.Config) error {
 	var errs []error
