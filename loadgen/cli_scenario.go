@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,11 +46,38 @@ func targets() map[string]targetMaker {
 			var c lab.Config
 			c.SetDefaults()
 			c.Output = scratch
-			return lab.New(c, log, out)
+			return lab.New(c, log, &labLines{to: out})
 		},
 		"demo": func(log *slog.Logger, _ io.Writer, _ string, settings map[string]string) (scenario.Target, error) {
 			return demo.NewTarget(demo.TargetDeps{Logger: log, Settings: settings, Versions: readBuild().versions()}), nil
 		},
+	}
+}
+
+// labLines passes on what the lab says itself. What its auditor shows is shown from its verdict already.
+type labLines struct {
+	to   io.Writer
+	rest []byte // of a line that has not ended
+}
+
+// said is how the lab begins a line: with the time since its start.
+var said = regexp.MustCompile(`^ *\d+:\d\d  `)
+
+// Write passes whole lines on.
+func (l *labLines) Write(text []byte) (int, error) {
+	l.rest = append(l.rest, text...)
+	for {
+		end := bytes.IndexByte(l.rest, '\n')
+		if end < 0 {
+			return len(text), nil
+		}
+		line := l.rest[:end+1]
+		l.rest = l.rest[end+1:]
+		if said.Match(line) {
+			if _, err := l.to.Write(line); err != nil {
+				return len(text), err
+			}
+		}
 	}
 }
 

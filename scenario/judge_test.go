@@ -172,6 +172,7 @@ func TestSteady(t *testing.T) {
 		"no load":       {func(p []verdict.Point) { zero(p[50:]) }, "nothing was sent"},
 		"falls behind":  {func(p []verdict.Point) { slow(p[50:]) }, "records arrived of"},
 		"backlog":       {func(p []verdict.Point) { p[58].Pending = 900 }, "the records that wait grew from 50 to 900"},
+		"behind":        {func(p []verdict.Point) { p[54].RPOSeconds = 18 }, "there is a backlog: a record was due for 18.0 s"},
 		"late":          {func(p []verdict.Point) { p[56].P99 = 5000 }, "the latency's 99th percentile was 5000 ms in one second and 100 ms in most"},
 		"as late":       {func(p []verdict.Point) { late(p) }, ""},
 		"not told yet":  {func(p []verdict.Point) { p[59].Received = 0 }, ""},
