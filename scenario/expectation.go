@@ -61,8 +61,9 @@ func own() map[string]quantity {
 	out := map[string]quantity{
 		"recovery":             {true, ofEvent, false, "from an event until everything due had arrived and latency was as before"},
 		"outage":               {true, ofPhase, false, "longest time within a phase in which nothing arrived although something was due"},
-		"rpo":                  {true, ofPhase, true, "greatest age of a record that was due and had not arrived"},
-		"rpo_records":          {false, ofPhase, true, "most records that were due and had not arrived"},
+		"rpo":                  {true, ofPhase, true, "greatest age of a record that was due and had not arrived, since the steady state"},
+		"rpo_records":          {false, ofPhase, true, "most records that were due and had not arrived, since the steady state"},
+		"duplicates":           {false, ofPhase, false, "duplicates that were told of in a phase"},
 		"lost":                 {false, ofWhose, false, "records lost by one party"},
 		"undelivered":          {false, ofWhose, false, "records left undelivered by one party"},
 		"probe":                {false, ofCheck, false, "of what a check of the scenario's probe looked at, how many were wrong"},
@@ -275,6 +276,8 @@ func (e *Expectation) measure(doc *verdict.Document) (value float64, ok bool) {
 			return 0, false
 		}
 		from, to = p.From, p.To
+	} else if p := phase(v, PhaseSteady); p != nil {
+		from = p.From // what came before is the start of the target
 	}
 	switch {
 	case strings.HasPrefix(e.quantity, latency0):
@@ -306,16 +309,19 @@ func (e *Expectation) measure(doc *verdict.Document) (value float64, ok bool) {
 			}
 		}
 		return value, true
-	case e.quantity == "rpo" || e.quantity == "rpo_records":
+	case e.quantity == "rpo" || e.quantity == "rpo_records" || e.quantity == "duplicates":
 		for _, p := range doc.Timeline {
 			if end := (p.Second + 1) * 1_000_000; end <= from || end > to {
 				continue // a point is the state at the end of its second
 			}
 			ok = true
-			if e.quantity == "rpo" {
+			switch e.quantity {
+			case "rpo":
 				value = max(value, p.RPOSeconds)
-			} else {
+			case "rpo_records":
 				value = max(value, float64(p.Pending))
+			default:
+				value += float64(p.Duplicates)
 			}
 		}
 		return value, ok

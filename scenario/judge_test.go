@@ -18,7 +18,7 @@ func document() *verdict.Document {
 	for s := range int64(60) {
 		p := verdict.Point{Second: s, Sent: 100, Received: 100, P99: 100, RPOSeconds: 1, Pending: 50}
 		if s >= 20 && s < 40 {
-			p.RPOSeconds, p.Pending = 12, 1200
+			p.RPOSeconds, p.Pending, p.Duplicates = 12, 1200, 2
 		}
 		d.Timeline = append(d.Timeline, p)
 	}
@@ -64,6 +64,8 @@ func TestExpectationsAreJudged(t *testing.T) {
 		"rpo <= 11s":                              {"12s", verdict.Broken},
 		"rpo[steady] <= 1s":                       {"1s", verdict.Holds},
 		"rpo_records[fault] <= 1200":              {"1200", verdict.Holds},
+		"duplicates[fault] <= 39":                 {"40", verdict.Broken},
+		"duplicates[steady] == 0":                 {"0", verdict.Holds},
 		"lost[retention] <= 6":                    {"7", verdict.Broken},
 		"lost[source] == 2":                       {"2", verdict.Holds},
 		"lost[replicator] == 0":                   {"0", verdict.Holds},

@@ -120,7 +120,7 @@ type Figures struct {
 	Reordered       uint64   `json:"reordered"`
 	Misplaced       uint64   `json:"misplaced"`
 	OutageSeconds   float64  `json:"outage_s"`
-	RPOSeconds      float64  `json:"rpo_s"`
+	RPOSeconds      float64  `json:"rpo_s"` // the worst since the steady state
 	RPORecords      uint64   `json:"rpo_records"`
 	RecoverySeconds *float64 `json:"recovery_s"` // the longest; -1: it never recovered
 	SteadyP99Millis *float64 `json:"steady_p99_ms"`
@@ -136,8 +136,14 @@ func figures(doc *verdict.Document) *Figures {
 	}
 	outage := verdict.Expectation{Quantity: "outage"}
 	f.OutageSeconds, _ = outage.Value(v)
+	var steady int64
+	if p := phase(v, PhaseSteady); p != nil {
+		steady = p.From
+	}
 	for _, p := range doc.Timeline {
-		f.RPOSeconds, f.RPORecords = max(f.RPOSeconds, p.RPOSeconds), max(f.RPORecords, p.Pending)
+		if (p.Second+1)*1_000_000 > steady {
+			f.RPOSeconds, f.RPORecords = max(f.RPOSeconds, p.RPOSeconds), max(f.RPORecords, p.Pending)
+		}
 	}
 	for _, r := range v.Recoveries {
 		longest := r.Seconds

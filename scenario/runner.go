@@ -608,6 +608,7 @@ func (x *run) playSteps(ctx context.Context, baseline Config) *verdict.Document 
 	if err := x.begin(ctx, PhaseDrain, time.Now()); err != nil {
 		x.doubt("the phase %s could not be marked: %v", PhaseDrain, err)
 	}
+	x.metrics(ctx)
 	x.say("draining")
 	draining, cancel := context.WithTimeout(ctx, x.cfg.DrainTimeout)
 	defer cancel()
@@ -809,6 +810,25 @@ func (x *run) steady(ctx context.Context, step int, since time.Time) error {
 		x.say("not steady within %s: %s; going on all the same", human.Seconds(result.Seconds), result.Why)
 	}
 	return nil
+}
+
+// metrics has the target leave the metrics of its processes.
+func (x *run) metrics(ctx context.Context) {
+	m, ok := x.target.(Metered)
+	if !ok {
+		return
+	}
+	dir := filepath.Join(x.dir, EvidenceDir, "metrics")
+	asking, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = m.Metrics(asking, dir)
+	}
+	if err != nil && ctx.Err() == nil {
+		x.deps.Logger.Warn("metrics are missing", "error", err)
+		x.res.Notes = append(x.res.Notes, "metrics are missing: "+err.Error())
+	}
 }
 
 // evidence has the target leave what it has, and takes secrets out of it.

@@ -78,6 +78,12 @@ type Witness interface {
 	Evidence(ctx context.Context, dir string) error
 }
 
+// Metered is a Target whose processes have metrics: Metrics puts the last ones below dir, which exists. It is
+// called before Drain, while all of them run.
+type Metered interface {
+	Metrics(ctx context.Context, dir string) error
+}
+
 // Describer is a Target that can say more about itself: ReplicatorName is what copies under c where that is
 // not c.Destination.Replicator, empty otherwise; Versions are those of what it runs.
 type Describer interface {
