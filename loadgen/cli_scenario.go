@@ -36,20 +36,24 @@ const (
 	comparisonText = "results.md"
 )
 
-// targetMaker makes a fresh scenario.Target of one kind, with a directory for what it writes.
-type targetMaker func(log *slog.Logger, out io.Writer, scratch string, settings map[string]string) (scenario.Target, error)
+// targetDeps are what a target is made with.
+type targetDeps struct {
+	log      *slog.Logger
+	out      io.Writer
+	scratch  string            // directory for what it writes
+	settings map[string]string // for the report
+	lab      lab.Config
+}
 
 // targets are what --target takes.
-func targets() map[string]targetMaker {
-	return map[string]targetMaker{
-		"lab": func(log *slog.Logger, out io.Writer, scratch string, _ map[string]string) (scenario.Target, error) {
-			var c lab.Config
-			c.SetDefaults()
-			c.Output = scratch
-			return lab.New(c, log, &labLines{to: out})
+func targets() map[string]func(targetDeps) (scenario.Target, error) {
+	return map[string]func(targetDeps) (scenario.Target, error){
+		"lab": func(d targetDeps) (scenario.Target, error) {
+			d.lab.Output = d.scratch
+			return lab.New(d.lab, d.log, &labLines{to: d.out})
 		},
-		"demo": func(log *slog.Logger, _ io.Writer, _ string, settings map[string]string) (scenario.Target, error) {
-			return demo.NewTarget(demo.TargetDeps{Logger: log, Settings: settings, Versions: readBuild().versions()}), nil
+		"demo": func(d targetDeps) (scenario.Target, error) {
+			return demo.NewTarget(demo.TargetDeps{Logger: d.log, Settings: d.settings, Versions: readBuild().versions()}), nil
 		},
 	}
 }
@@ -210,6 +214,8 @@ func scenarioRunCommand(a *app) *cobra.Command {
 	var names []string
 	var all bool
 	var resume string
+	var labConfig lab.Config
+	labConfig.SetDefaults()
 	target := defaultTarget
 	var cmd *cobra.Command
 	cmd = takes(a.command(&cobra.Command{
@@ -258,7 +264,7 @@ configuration files, metrics).`,
 		runner, err := scenario.NewRunner(c, scenario.RunDeps{
 			Logger: log,
 			Target: func(scratch string) (scenario.Target, error) {
-				return targets()[target](log, show, scratch, flagValues(cmd.Flags()))
+				return targets()[target](targetDeps{log: log, out: show, scratch: scratch, settings: flagValues(cmd.Flags()), lab: labConfig})
 			},
 			Probe: func(ctx context.Context, t scenario.Target, name string, settings map[string]string) (*scenario.ProbeResult, error) {
 				return makeProbe(ctx, log, t, name, settings)
@@ -284,7 +290,7 @@ configuration files, metrics).`,
 			return err
 		}
 		return exitByOutcome(scenario.Worst(results))
-	}, &c, validation(func() error {
+	}, &c, &labConfig, validation(func() error {
 		_, known := targets()[target]
 		switch {
 		case !known:
@@ -313,7 +319,15 @@ configuration files, metrics).`,
 	f.DurationVar(&c.StartTimeout, "start-timeout", c.StartTimeout, "bound on the start of a target")
 	f.DurationVar(&c.ConvergeTimeout, "converge-timeout", c.ConvergeTimeout, "bound on each change")
 	f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "bound on the drain")
+	f.StringVar(&labConfig.Ocean, "ocean", labConfig.Ocean, "lab: what lies between the clusters: tun (network namespaces and an emulator; needs root on Linux), proxy (TCP proxies), off, or auto (tun where it can be had, else off)")
+	f.DurationVar(&labConfig.Delay, "delay", labConfig.Delay, "lab: delay of each packet that crosses the ocean, one way")
+	f.DurationVar(&labConfig.Jitter, "jitter", labConfig.Jitter, "lab: how far that delay varies")
+	f.Float64Var(&labConfig.Loss, "loss", labConfig.Loss, "lab: percent of the packets that the ocean loses")
+	f.Var(&labConfig.Bandwidth, "bandwidth", "lab: bytes that the ocean carries per second each way, such as 100MB (0B: without limit)")
+	f.StringVar(&labConfig.Java, "java", labConfig.Java, "lab: path of java (default JAVA_HOME's, or the one on PATH)")
+	f.StringVar(&labConfig.CacheDir, "cache-dir", labConfig.CacheDir, "lab: directory of Kafka's jars (default the user's cache directory)")
 	completeWith(cmd, "target", targetNames()...)
+	completeWith(cmd, "ocean", lab.OceanAuto, lab.OceanOff, lab.OceanTUN, lab.OceanProxy)
 	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.UReplicator, scenario.Brooklin)
 	return cmd
 }
