@@ -27,6 +27,7 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/progress"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/report"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+	"github.com/AppsFlyer/kafka-mirror-tester/replicators"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
@@ -230,7 +231,7 @@ The output directory gets ` + comparisonPage + ` and ` + comparisonText + `, whi
 each run a directory with its result, verdict, report, events and evidence (logs,
 configuration files, metrics).`,
 		Example: `  loadgen scenario run control kill-source-broker add-topic
-  loadgen scenario run --all --replicator mirrormaker2 --output results
+  loadgen scenario run --all --replicator mirrormaker2,mirrormaker2-untuned --output results
   loadgen scenario run long-haul --set duration=6h --set source.throughput=20k/s
   loadgen scenario run kill-destination-broker --repeat 5
   loadgen scenario run ./mine.yaml --target demo
@@ -266,6 +267,7 @@ configuration files, metrics).`,
 			Target: func(scratch string) (scenario.Target, error) {
 				return targets()[target](targetDeps{log: log, out: show, scratch: scratch, settings: flagValues(cmd.Flags()), lab: labConfig})
 			},
+			Variants: variants(),
 			Probe: func(ctx context.Context, t scenario.Target, name string, settings map[string]string) (*scenario.ProbeResult, error) {
 				return makeProbe(ctx, log, t, name, settings)
 			},
@@ -309,7 +311,7 @@ configuration files, metrics).`,
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, "all scenarios of the catalogue")
 	f.StringVar(&target, "target", target, "where they are played: lab, on real Kafka as child processes, or demo, in this process and with less to break")
-	f.StringSliceVar(&c.Replicators, "replicator", nil, "replicators to play each scenario with: mirrormaker2, ureplicator, brooklin (default the scenario's)")
+	f.StringSliceVar(&c.Replicators, "replicator", nil, "replicators to play each scenario with: mirrormaker2, mirrormaker2-untuned (with the clients' own socket buffers), ureplicator, brooklin (default the scenario's)")
 	f.StringArrayVar(&c.Settings, "set", nil, "KEY=VALUE, a change of each scenario's baseline such as source.throughput=5k/s, or duration=1h; may be repeated")
 	f.IntVar(&c.Repeat, "repeat", c.Repeat, "how often to play each")
 	f.StringVar(&c.Output, "output", c.Output, "directory for the results; it must be empty")
@@ -328,8 +330,15 @@ configuration files, metrics).`,
 	f.StringVar(&labConfig.CacheDir, "cache-dir", labConfig.CacheDir, "lab: directory of Kafka's jars (default the user's cache directory)")
 	completeWith(cmd, "target", targetNames()...)
 	completeWith(cmd, "ocean", lab.OceanAuto, lab.OceanOff, lab.OceanTUN, lab.OceanProxy)
-	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.UReplicator, scenario.Brooklin)
+	completeWith(cmd, "replicator", scenario.MirrorMaker2, "mirrormaker2-untuned", scenario.UReplicator, scenario.Brooklin)
 	return cmd
+}
+
+// variants are what --replicator takes beside the replicators themselves.
+func variants() map[string]scenario.Variant {
+	return map[string]scenario.Variant{
+		"mirrormaker2-untuned": {Replicator: scenario.MirrorMaker2, Config: replicators.MirrorMaker2Untuned()},
+	}
 }
 
 // probed is a target on whose clusters probes can be made.

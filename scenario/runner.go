@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,7 +26,8 @@ type RunConfig struct {
 	Output string
 	// Repeat is how often each scenario is played with each replicator.
 	Repeat int
-	// Replicators take the place of the one in a scenario's baseline; none leaves that.
+	// Replicators take the place of the one in a scenario's baseline; none leaves that. They can be
+	// variants too (see RunDeps).
 	Replicators []string
 	// Settings change every baseline, as for ParseWith.
 	Settings []string
@@ -59,7 +61,6 @@ func (c *RunConfig) Validate() error {
 		errs = append(errs, fmt.Errorf("--repeat %d: use 1 to 1000", c.Repeat))
 	}
 	for i, r := range c.Replicators {
-		oneOf(func(format string, args ...any) { errs = append(errs, fmt.Errorf("--"+format, args...)) }, "replicator", r, UReplicator, Brooklin, MirrorMaker2)
 		if slices.Contains(c.Replicators[:i], r) {
 			errs = append(errs, fmt.Errorf("--replicator: %q is named twice", r))
 		}
@@ -82,6 +83,8 @@ type RunDeps struct {
 	// Target makes a target on which nothing runs. What it writes it may write below scratch, which does
 	// not exist yet, and is removed when the target has stopped.
 	Target func(scratch string) (Target, error)
+	// Variants are replicators with settings of their own, by the names that their results have.
+	Variants map[string]Variant
 	// Probe makes the probe of that name on a target; nil: there are none.
 	Probe func(ctx context.Context, t Target, name string, settings map[string]string) (*ProbeResult, error)
 	// Progress is told of what happens; nil: nobody watches.
@@ -90,6 +93,12 @@ type RunDeps struct {
 	Report func(io.Writer, *verdict.Document) error
 	// Compare writes what compares all results so far into dir; nil: nothing.
 	Compare func(dir string, results []*Result) error
+}
+
+// Variant is a replicator with settings of its own.
+type Variant struct {
+	Replicator string
+	Config     map[string]string // replicatorConfig, beside what the scenario has
 }
 
 // Progress is what goes on at one moment.
@@ -157,7 +166,12 @@ type Runner struct {
 
 // NewRunner makes a runner.
 func NewRunner(cfg RunConfig, deps RunDeps) (*Runner, error) {
-	if err := cfg.Validate(); err != nil {
+	errs := []error{cfg.Validate()}
+	known := append(slices.Sorted(maps.Keys(deps.Variants)), UReplicator, Brooklin, MirrorMaker2)
+	for _, r := range cfg.Replicators {
+		oneOf(func(format string, args ...any) { errs = append(errs, fmt.Errorf("--"+format, args...)) }, "replicator", r, known...)
+	}
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return &Runner{cfg: cfg, deps: deps}, nil
@@ -273,11 +287,15 @@ func (r *Runner) entries(t Target, plan *Plan, read func(string) ([]byte, error)
 			settings := plan.Settings
 			reason := ""
 			if replicator != "" {
+				variant, ok := r.deps.Variants[replicator]
+				if !ok {
+					variant.Replicator = replicator
+				}
 				own, err := ParseWith(name, text, settings)
-				if err == nil && len(own.Replicators) > 0 && !slices.Contains(own.Replicators, replicator) {
+				if err == nil && len(own.Replicators) > 0 && !slices.Contains(own.Replicators, variant.Replicator) {
 					reason = fmt.Sprintf("only %s has what is tested", strings.Join(own.Replicators, ", "))
 				} else {
-					settings = append(slices.Clone(settings), "destination.replicator="+replicator)
+					settings = slices.Concat(settings, []string{"destination.replicator=" + variant.Replicator}, variant.settings())
 				}
 			}
 			s, err := ParseWith(name, text, settings)
@@ -285,14 +303,11 @@ func (r *Runner) entries(t Target, plan *Plan, read func(string) ([]byte, error)
 				errs = append(errs, err)
 				continue
 			}
-			label := s.Baseline.Destination.Replicator
+			label := cmp.Or(replicator, s.Baseline.Destination.Replicator)
 			if d, ok := t.(Describer); ok {
 				if own := d.ReplicatorName(s.Baseline); own != "" {
 					label = own
 				}
-			}
-			if reason != "" {
-				label = replicator
 			}
 			if reason == "" {
 				err := r.check(t, s)
@@ -316,6 +331,15 @@ func (r *Runner) entries(t Target, plan *Plan, read func(string) ([]byte, error)
 		all[i].number, all[i].of = i+1, len(all)
 	}
 	return all, refused, errors.Join(errs...)
+}
+
+// settings are the variant's, as for ParseWith.
+func (v Variant) settings() []string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(v.Config)) {
+		out = append(out, fmt.Sprintf("destination.replicatorConfig.%s=%q", key, v.Config[key]))
+	}
+	return out
 }
 
 func (r *Runner) check(t Target, s *Scenario) error {

@@ -1,0 +1,73 @@
+package scenario_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
+)
+
+// nothing is a target that can play nothing, and says what it was asked for.
+type nothing struct{ checked *[]scenario.Config }
+
+func (nothing) Name() string { return "nothing" }
+
+func (n nothing) Check(configs []scenario.Config) error {
+	*n.checked = append(*n.checked, configs...)
+	return scenario.ErrCannotPlay
+}
+
+var errNotCalled = errors.New("it is not to be called")
+
+func (nothing) Start(context.Context, scenario.Config) error      { return errNotCalled }
+func (nothing) Converge(context.Context, scenario.Config) error   { return errNotCalled }
+func (nothing) Mark(context.Context, verdict.Event) error         { return errNotCalled }
+func (nothing) Status(context.Context) (*verdict.Document, error) { return nil, errNotCalled }
+func (nothing) Drain(context.Context) (*verdict.Document, error)  { return nil, errNotCalled }
+func (nothing) Stop(context.Context) error                        { return errNotCalled }
+
+func TestReplicatorsAndVariants(t *testing.T) {
+	var checked []scenario.Config
+	var c scenario.RunConfig
+	c.SetDefaults()
+	c.Output = filepath.Join(t.TempDir(), "results")
+	c.Replicators = []string{"mirrormaker2", "small", "brooklin"}
+	deps := scenario.RunDeps{
+		Logger:   slog.New(slog.DiscardHandler),
+		Target:   func(string) (scenario.Target, error) { return nothing{&checked}, nil },
+		Variants: map[string]scenario.Variant{"small": {Replicator: scenario.MirrorMaker2, Config: map[string]string{"tasks.max": "1", "source.consumer.receive.buffer.bytes": "8"}}},
+	}
+	r, err := scenario.NewRunner(c, deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := r.Run(t.Context(), []string{"control", "under-capacity"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range results {
+		got = append(got, r.Scenario+" "+r.Replicator+" "+string(r.Outcome)+" "+r.Reasons[0])
+	}
+	want := "control mirrormaker2 not played cannot be played here; control small not played cannot be played here; control brooklin not played cannot be played here; " +
+		"under-capacity mirrormaker2 not played cannot be played here; under-capacity small not played cannot be played here; under-capacity brooklin not played only mirrormaker2 has what is tested"
+	if s := strings.Join(got, "; "); s != want {
+		t.Errorf("got  %s\nwant %s", s, want)
+	}
+	d := checked[1].Destination // control with the variant
+	if d.Replicator != scenario.MirrorMaker2 || d.ReplicatorConfig["tasks.max"] != "1" || d.ReplicatorConfig["source.consumer.receive.buffer.bytes"] != "8" {
+		t.Errorf("the variant is played with %s, %v", d.Replicator, d.ReplicatorConfig)
+	}
+	if checked[2].Destination.Replicator != scenario.Brooklin || len(checked[0].Destination.Expectations) == 0 {
+		t.Errorf("checked %+v", checked[2].Destination)
+	}
+	c.Replicators = []string{"mm2", "small", "small"}
+	if _, err := scenario.NewRunner(c, deps); err == nil || !strings.Contains(err.Error(), `--replicator: "mm2" is not known: use one of small, ureplicator`) || !strings.Contains(err.Error(), "named twice") {
+		t.Errorf("%v", err)
+	}
+}
