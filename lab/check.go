@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -33,6 +34,9 @@ func (l *Lab) Check(configs []scenario.Config) error {
 		found := []error{c.Validate(), l.fits(c)}
 		if i > 0 {
 			found = append(found, follows(configs[i-1], c))
+			if l.cfg.existing() {
+				found = append(found, untouched(configs[i-1], c))
+			}
 		}
 		for _, err := range flat(errors.Join(found...)) {
 			switch {
@@ -45,10 +49,32 @@ func (l *Lab) Check(configs []scenario.Config) error {
 			said[err.Error()] = true
 		}
 	}
+	for _, c := range configs {
+		l.slowLater(Source, c.Source.Fault)
+		l.slowLater(Destination, c.Destination.Fault)
+	}
 	if len(mistakes) > 0 {
 		return errors.Join(mistakes...) // what is wrong is wrong wherever it is played
 	}
 	return errors.Join(cannot...)
+}
+
+// slowLater notes whose disk must be one that can be slowed down: a broker keeps the disk that it has
+// begun with.
+func (l *Lab) slowLater(side string, f scenario.Fault) {
+	if f.Kind != slowDisk {
+		return
+	}
+	for _, v := range f.Victims {
+		l.slow[diskOf{side, v}] = true
+	}
+}
+
+const slowDisk = "broker-slow-disk"
+
+type diskOf struct {
+	side   string
+	broker int
 }
 
 // flat takes joined errors apart.
@@ -125,11 +151,19 @@ func (l *Lab) playable(side string, f scenario.Fault) error {
 	if !known {
 		return nil // none, or one that is reported as unknown
 	}
+	if l.cfg.existing() && kind.Target != scenario.TargetWorker {
+		return fmt.Errorf("%s: fault.kind: %s: %w: the lab does not run these clusters: break them by hand, and tell it with loadgen mark", side, f.Kind, scenario.ErrCannotPlay)
+	}
 	if kind.Target == scenario.TargetRegion && strings.HasSuffix(f.Kind, "-outage") {
 		return nil
 	}
 	switch _, what, _ := strings.Cut(f.Kind, "-"); what {
 	case "kill", "outage", "replace", "pause":
+		return nil
+	case "slow-disk":
+		if err := l.Provides(scenario.FeatureSlowDisk); err != nil {
+			return fmt.Errorf("%s: fault.kind: %w", side, err)
+		}
 		return nil
 	case "loss", "delay", "partition":
 		switch {
@@ -168,6 +202,24 @@ func follows(from, to scenario.Config) error {
 	fixed("replicator", from.Destination.Replicator, to.Destination.Replicator)
 	if !slices.Equal(from.Destination.Expectations, to.Destination.Expectations) {
 		fixed("expectations", from.Destination.Expectations, to.Destination.Expectations)
+	}
+	return errors.Join(errs...)
+}
+
+// untouched reports what would change clusters that the lab does not run.
+func untouched(from, to scenario.Config) error {
+	var errs []error
+	for _, s := range []struct {
+		side     string
+		from, to scenario.Cluster
+	}{{Source, from.Source.Cluster, to.Source.Cluster}, {Destination, from.Destination.Cluster, to.Destination.Cluster}} {
+		for key, same := range map[string]bool{
+			"brokers": s.from.Brokers == s.to.Brokers, "kafkaConfig": maps.Equal(s.from.KafkaConfig, s.to.KafkaConfig), "kafkaRestart": s.from.KafkaRestart == s.to.KafkaRestart,
+		} {
+			if !same {
+				errs = append(errs, fmt.Errorf("%s: %s: %w: the lab does not run these clusters: change it by hand, and tell it with loadgen mark", s.side, key, scenario.ErrCannotPlay))
+			}
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/lab/slowdisk"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/topics"
 	"github.com/AppsFlyer/kafka-mirror-tester/replicators"
@@ -75,15 +77,18 @@ type Cluster struct {
 type directories struct {
 	data    string // of the cluster's data
 	configs string // of configuration files
+	// slow says whose disk is to be slowed down some time.
+	slow   func(side string, broker int) bool
+	logger *slog.Logger
 }
 
 // broker is one broker, with all the addresses that it has had.
 type broker struct {
 	id int
 
-	op      sync.Mutex // held by whoever starts, stops or replaces it
-	removed bool       // no more meant to be there; guarded by op
-	mount   string     // where its data is, if not in the cluster's directory; guarded by op
+	op      sync.Mutex     // held by whoever starts, stops or replaces it
+	removed bool           // no more meant to be there; guarded by op
+	disk    *slowdisk.Disk // nil: an ordinary directory; set before its first start
 
 	// Guarded by the cluster's mu.
 	seat   seat
@@ -161,10 +166,21 @@ func newCluster(side string, want scenario.Cluster, limit time.Duration, dirs di
 	return c, c.connect()
 }
 
-// existingCluster is one that the lab has not made.
-func existingCluster(side string, access connect.Config, limit time.Duration, sup *supervisor, n network) (*Cluster, error) {
-	c := &Cluster{side: side, sup: sup, net: n, limit: limit, access: access}
-	return c, c.connect()
+// existingCluster is one that the lab has not made. It is asked whether it can be used.
+func existingCluster(ctx context.Context, side string, want scenario.Cluster, access connect.Config, limit time.Duration, sup *supervisor, n network) (*Cluster, error) {
+	c := &Cluster{side: side, sup: sup, net: n, limit: limit, access: access, config: want}
+	if err := c.connect(); err != nil {
+		return nil, err
+	}
+	opts, err := access.Options()
+	if err == nil {
+		err = connect.Check(ctx, opts)
+	}
+	if err != nil {
+		c.close()
+		return nil, fmt.Errorf("%s: %w", side, err)
+	}
+	return c, nil
 }
 
 // connect makes the cluster's own client.
@@ -193,6 +209,16 @@ func (c *Cluster) place(id int) (*broker, error) {
 	b := &broker{id: id}
 	if err := c.move(b); err != nil {
 		return nil, err
+	}
+	if c.dirs.slow(c.side, id) {
+		backing := c.data(b) + ".disk"
+		if err := errors.Join(os.Mkdir(backing, 0o755), os.Mkdir(c.data(b), 0o755)); err != nil {
+			return nil, fmt.Errorf("disk of %s broker %d: %w", c.side, id, err)
+		}
+		var err error
+		if b.disk, err = slowdisk.Mount(backing, c.data(b), c.dirs.logger); err != nil {
+			return nil, fmt.Errorf("disk of %s broker %d: %w", c.side, id, err)
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -253,9 +279,6 @@ func (c *Cluster) brokerConfig(b *broker) string {
 
 // data is where a broker keeps its log.
 func (c *Cluster) data(b *broker) string {
-	if b.mount != "" {
-		return b.mount
-	}
 	return filepath.Join(c.dirs.data, fmt.Sprintf("%s-broker-%d", c.side, b.id))
 }
 
@@ -445,6 +468,20 @@ func (c *Cluster) close() {
 	}
 }
 
+// unmountAll is for the end of all processes.
+func (c *Cluster) unmountAll() error {
+	if c == nil {
+		return nil
+	}
+	var errs []error
+	for _, b := range c.members() {
+		if b.disk != nil {
+			errs = append(errs, b.disk.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // broker returns one of the brokers there are meant to be.
 func (c *Cluster) broker(id int) (*broker, error) {
 	all := c.members()
@@ -556,6 +593,21 @@ func (c *Cluster) bringUp(ctx context.Context, b *broker) error {
 	})
 }
 
+// unmount has a broker that has ended give its disk up.
+func (c *Cluster) unmount(b *broker) error {
+	if b.disk == nil {
+		return nil
+	}
+	err := b.disk.Close()
+	if err == nil {
+		err = os.RemoveAll(c.data(b) + ".disk")
+	}
+	if err == nil {
+		err = os.RemoveAll(c.data(b))
+	}
+	return err
+}
+
 // wipe empties a broker's disk.
 func (c *Cluster) wipe(b *broker) error {
 	entries, err := os.ReadDir(c.data(b))
@@ -595,7 +647,7 @@ func (c *Cluster) resize(ctx context.Context, brokers int) error {
 		if p := c.running(b); p != nil {
 			p.terminate(brokerStop)
 		}
-		err = errors.Join(c.wipe(b), c.at(b).close())
+		err = errors.Join(c.wipe(b), c.unmount(b), c.at(b).close())
 		b.op.Unlock()
 		if err != nil {
 			return err

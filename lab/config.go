@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab/ocean"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 )
 
@@ -34,6 +35,11 @@ type Config struct {
 	CacheDir      string // directory of the Kafka jars; empty = kafka-mirror-tester in os.UserCacheDir
 	LoadgenBinary string // the load tools' executable; empty = this process's own
 
+	// Clusters that exist: the lab then runs the load tools only, and the replicator if it is asked to. Both
+	// are reached as Access says, but for its addresses.
+	SourceServers, DestinationServers []string
+	Access                            connect.Config
+
 	Ocean     string        // what lies between the clusters: auto, off, tun or proxy; default auto
 	Delay     time.Duration // of each packet that crosses the ocean, one way; default 40ms
 	Jitter    time.Duration // how far the delay varies, at most Delay
@@ -52,6 +58,7 @@ func (c *Config) SetDefaults() {
 		Output: "lab-report", Ocean: OceanAuto, Delay: 40 * time.Millisecond, DrainIdle: 30 * time.Second,
 		StartTimeout: 3 * time.Minute, DrainTimeout: 30 * time.Minute,
 	}
+	c.Access.SetDefaults()
 }
 
 // Validate returns every mistake of the configuration at once, or nil.
@@ -62,6 +69,21 @@ func (c *Config) Validate() error {
 		if value < low {
 			refuse("%s is %s: must be at least %s", key, value, low)
 		}
+	}
+	for _, side := range []struct {
+		name    string
+		servers []string
+	}{{Source, c.SourceServers}, {Destination, c.DestinationServers}} {
+		if c.existing() {
+			access := c.Access
+			access.BootstrapServers = side.servers
+			if err := access.Validate(); err != nil {
+				refuse("%s-bootstrap: %w", side.name, err)
+			}
+		}
+	}
+	if c.existing() && c.Ocean != OceanAuto && c.Ocean != OceanOff {
+		refuse("ocean is %q: between clusters that exist lies what lies there: leave it out", c.Ocean)
 	}
 	if all := []string{OceanAuto, OceanOff, OceanTUN, OceanProxy}; !slices.Contains(all, c.Ocean) {
 		refuse("ocean is %q: must be one of %q", c.Ocean, all)
@@ -80,6 +102,38 @@ func (c *Config) Validate() error {
 		refuse("output %s is a file: name a directory", c.Output)
 	}
 	return errors.Join(errs...)
+}
+
+// existing reports whether the clusters are somebody else's.
+func (c *Config) existing() bool { return len(c.SourceServers)+len(c.DestinationServers) > 0 }
+
+// access is how those are reached by processes that run elsewhere; a password that was given goes into a
+// file below dir.
+func (c *Config) access(dir string) (connect.Config, error) {
+	a := c.Access
+	for _, file := range []*string{&a.TLSCAFile, &a.TLSCertFile, &a.TLSKeyFile, &a.SASLPasswordFile} {
+		if *file == "" {
+			continue
+		}
+		path, err := filepath.Abs(*file)
+		if err != nil {
+			return a, err
+		}
+		*file = path
+	}
+	if a.SASLMechanism == "" || a.SASLPassword == "" {
+		return a, nil
+	}
+	a.SASLPasswordFile = filepath.Join(dir, passwordFile)
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = os.WriteFile(a.SASLPasswordFile, []byte(a.SASLPassword), 0o600)
+	}
+	if err != nil {
+		return a, fmt.Errorf("pass the SASL password on: %w", err)
+	}
+	a.SASLPassword = ""
+	return a, nil
 }
 
 // ocean is the network's configuration.

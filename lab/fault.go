@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab/ocean"
+	"github.com/AppsFlyer/kafka-mirror-tester/lab/slowdisk"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
@@ -160,6 +161,19 @@ func (l *Lab) playBrokers(side, what string, f scenario.Fault, victims []int) (p
 		return play{detail: who + " stopped by SIGSTOP: connections stay open, nothing answers",
 			strike: all(func(_ context.Context, b *broker) error { return c.freeze(b) }),
 			mend:   all(func(_ context.Context, b *broker) error { return c.thaw(b) })}, nil
+	}
+	if what == "slow-disk" {
+		set := func(slow slowdisk.Slowness) func(context.Context) error {
+			return all(func(_ context.Context, b *broker) error {
+				if b.disk == nil {
+					return fmt.Errorf("the disk of %s broker %d cannot be slowed down: no step that Check has seen before the start asked for it", side, b.id)
+				}
+				return b.disk.Set(slow)
+			})
+		}
+		late := time.Duration(f.Latency)
+		return play{detail: fmt.Sprintf("%s: each write and sync of the disk %s later", who, f.Latency),
+			strike: set(slowdisk.Slowness{Write: late, Sync: late}), mend: set(slowdisk.Slowness{})}, nil
 	}
 	if link, how := disturbance(what, f); how != "" {
 		send := func(link ocean.Link) func(context.Context) error {

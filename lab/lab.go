@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab/ocean"
+	"github.com/AppsFlyer/kafka-mirror-tester/lab/slowdisk"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
@@ -65,6 +66,7 @@ type Lab struct {
 	life    context.Context // ends with Stop
 	endLife context.CancelFunc
 	faults  map[string]*underway // by side
+	slow    map[diskOf]bool      // whose disk is to be slowed down some time
 	healers sync.WaitGroup
 
 	keepLogs atomic.Bool
@@ -84,7 +86,7 @@ func New(cfg Config, logger *slog.Logger, out io.Writer) (*Lab, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Lab{cfg: cfg, logger: logger, out: &lines{w: out, start: time.Now()}, faults: map[string]*underway{}}
+	l := &Lab{cfg: cfg, logger: logger, out: &lines{w: out, start: time.Now()}, faults: map[string]*underway{}, slow: map[diskOf]bool{}}
 	if err := l.chooseOcean(); err != nil {
 		return nil, err
 	}
@@ -113,21 +115,23 @@ func (l *Lab) chooseOcean() error {
 // KafkaJars makes Kafka's jars available, checks included, and returns their class path. They come from
 // Maven Central where they are missing.
 func KafkaJars(ctx context.Context, cfg Config, out io.Writer) (string, error) {
-	j, err := findJava(ctx, cfg.Java)
-	if err != nil {
-		return "", err
+	_, classPath, err := findKafka(ctx, cfg, (&lines{w: out, start: time.Now()}).say)
+	return classPath, err
+}
+
+func findKafka(ctx context.Context, cfg Config, say func(format string, args ...any)) (j java, classPath string, err error) {
+	if j, err = findJava(ctx, cfg.Java); err != nil {
+		return j, "", err
 	}
 	cache, err := cfg.cacheDir()
 	if err != nil {
-		return "", err
+		return j, "", err
 	}
-	say := (&lines{w: out, start: time.Now()}).say
-	classPath, err := resolveJars(ctx, cache, j, say)
-	if err != nil {
-		return "", err
+	if classPath, err = resolveJars(ctx, cache, j, say); err != nil {
+		return j, "", err
 	}
 	say("Java %s (%s), jars of Kafka %s as they should be", j.version, j.path, kafkaVersion)
-	return classPath, nil
+	return j, classPath, nil
 }
 
 // Name is lab.
@@ -153,6 +157,11 @@ func (l *Lab) Provides(feature string) error {
 			return errNoOcean
 		}
 		return nil
+	case scenario.FeatureSlowDisk:
+		if err := trySlowDisk(l.logger); err != nil {
+			return fmt.Errorf("%s: %w: %w", feature, scenario.ErrCannotPlay, err)
+		}
+		return nil
 	case scenario.FeatureRoot:
 		if os.Geteuid() == 0 {
 			return nil
@@ -161,25 +170,38 @@ func (l *Lab) Provides(feature string) error {
 	return fmt.Errorf("%s: %w: the lab has none", feature, scenario.ErrCannotPlay)
 }
 
+// trySlowDisk returns why this machine has no disk that can be slowed down, or nil.
+func trySlowDisk(logger *slog.Logger) (err error) {
+	dir, err := os.MkdirTemp("", workDirPattern+"try-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	backing, mount := filepath.Join(dir, "disk"), filepath.Join(dir, "mount")
+	if err := errors.Join(os.Mkdir(backing, 0o755), os.Mkdir(mount, 0o755)); err != nil {
+		return err
+	}
+	d, err := slowdisk.Mount(backing, mount, logger)
+	if err != nil {
+		return err
+	}
+	return d.Close()
+}
+
 // prepare checks what can be checked without starting anything: Java, the Kafka jars, the load tools'
 // executable, the output directory, room on the disk. It makes the lab's directories; Stop removes them.
 func (l *Lab) prepare(ctx context.Context) error {
-	j, err := findJava(ctx, l.cfg.Java)
-	if err != nil {
-		return err
-	}
+	var err error
 	if l.binary, err = findBinary(l.cfg.LoadgenBinary); err != nil {
 		return err
 	}
-	cache, err := l.cfg.cacheDir()
-	if err != nil {
-		return err
+	var j java
+	var classPath string
+	if !l.cfg.existing() || l.now.Destination.Replicator != scenario.NoReplicator {
+		if j, classPath, err = findKafka(ctx, l.cfg, l.out.say); err != nil {
+			return err
+		}
 	}
-	classPath, err := resolveJars(ctx, cache, j, l.out.say)
-	if err != nil {
-		return err
-	}
-	l.out.say("Java %s (%s), jars of Kafka %s as they should be", j.version, j.path, kafkaVersion)
 	if err := checkRoom(os.TempDir(), leastRoom); err != nil {
 		return err
 	}
@@ -289,7 +311,11 @@ func (l *Lab) startClusters(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	dirs := directories{data: l.work.path, configs: l.configs()}
+	if l.cfg.existing() {
+		return l.reachClusters(ctx)
+	}
+	dirs := directories{data: l.work.path, configs: l.configs(), logger: l.logger,
+		slow: func(side string, broker int) bool { return l.slow[diskOf{side, broker}] }}
 	if l.Source, err = newCluster(Source, l.now.Source.Cluster, l.cfg.StartTimeout, dirs, l.sup, l.net, l.jvm, l.security); err != nil {
 		return err
 	}
@@ -304,6 +330,24 @@ func (l *Lab) startClusters(ctx context.Context) (err error) {
 	}
 	l.out.say("source %s", strings.Join(l.Source.BootstrapServers(outside), ","))
 	l.out.say("destination %s", strings.Join(l.Destination.BootstrapServers(outside), ","))
+	return nil
+}
+
+// reachClusters takes those that exist.
+func (l *Lab) reachClusters(ctx context.Context) (err error) {
+	access, err := l.cfg.access(filepath.Join(l.work.path, "security"))
+	if err != nil {
+		return err
+	}
+	access.BootstrapServers = l.cfg.SourceServers
+	if l.Source, err = existingCluster(ctx, Source, l.now.Source.Cluster, access, l.cfg.StartTimeout, l.sup, l.net); err != nil {
+		return err
+	}
+	access.BootstrapServers = l.cfg.DestinationServers
+	if l.Destination, err = existingCluster(ctx, Destination, l.now.Destination.Cluster, access, l.cfg.StartTimeout, l.sup, l.net); err != nil {
+		return err
+	}
+	l.out.say("both clusters can be used")
 	return nil
 }
 
@@ -451,7 +495,7 @@ func (l *Lab) Stop(context.Context) error {
 		l.sup.stop()
 	}
 	l.healers.Wait()
-	var errs []error
+	errs := []error{l.Source.unmountAll(), l.Destination.unmountAll()}
 	if l.net != nil {
 		errs = append(errs, l.net.close())
 	}

@@ -112,6 +112,7 @@ func (l *Lab) startLoad(ctx context.Context) error {
 		if l.auditor, err = l.startTool(ctx, Destination, "auditor", metrics.AuditorPort, l.out, args...); err != nil {
 			return err
 		}
+		l.out.say("auditor %s, and the report so far at %s/report", l.auditor.url, l.auditor.url)
 		return l.setProducers(ctx, c.Source)
 	})
 }

@@ -185,3 +185,49 @@ func TestChildrenDoNotGetTheLabsFlags(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A lab that died without its children dying with it, as where nothing ties their lives to the lab's.
+func TestCleanEndsWhatADeadLabHasLeft(t *testing.T) {
+	parent := t.TempDir()
+	sleeper := func(w *workDir) *exec.Cmd {
+		cmd := exec.Command("sleep", "3600")
+		cmd.Env = append(os.Environ(), "TMPDIR="+w.path)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		return cmd
+	}
+	var dirs [2]*workDir
+	for i := range dirs {
+		var err error
+		if dirs[i], err = newWorkDir(parent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dead, alive := dirs[0], dirs[1]
+	defer func() {
+		if err := alive.remove(false); err != nil {
+			t.Error(err)
+		}
+	}()
+	victim, bystander := sleeper(dead), sleeper(alive)
+	if err := dead.lock.Close(); err != nil { // as the kernel does for a killed process
+		t.Fatal(err)
+	}
+	done, err := clean(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("process %d killed: sleep 3600\n%s removed", victim.Process.Pid, dead.path); strings.Join(done, "\n") != want {
+		t.Errorf("did %q, want %q", done, want)
+	}
+	_ = victim.Wait() // killed, as it should be
+	if exists(dead.path) || !exists(alive.path) || bystander.Process.Signal(syscall.Signal(0)) != nil {
+		t.Error("the dead lab's directory is still there, or the living one's is not, or its process")
+	}
+	if done, err := clean(parent); err != nil || len(done) > 0 {
+		t.Errorf("once more: %q, %v", done, err)
+	}
+}

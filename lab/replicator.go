@@ -159,6 +159,16 @@ func (l *Lab) bringUpWorker(ctx context.Context, w *worker) error {
 		return nil
 	}
 	m := l.describe(l.now, w.seat.listen())
+	if l.cfg.existing() {
+		more, err := replicatorSecurity(l.Source.access, filepath.Join(l.work.path, "security"))
+		if err != nil {
+			return err
+		}
+		if m.Overrides == nil {
+			m.Overrides = map[string]string{}
+		}
+		maps.Copy(m.Overrides, more)
+	}
 	if err := m.Validate(); err != nil {
 		return err
 	}

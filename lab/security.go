@@ -146,3 +146,68 @@ func (s *security) credentials() *replicators.Credentials {
 	}
 	return &replicators.Credentials{Directory: s.dir, Authority: authorityFile, User: userFile, Password: passwordFile}
 }
+
+// replicatorSecurity returns the replicator's settings for clusters that exist, which are reached as access
+// says, and writes what they name below dir.
+func replicatorSecurity(access connect.Config, dir string) (map[string]string, error) {
+	p := map[string]string{}
+	protocol := map[[2]bool]string{{false, false}: "PLAINTEXT", {true, false}: "SSL", {false, true}: "SASL_PLAINTEXT", {true, true}: "SASL_SSL"}
+	p["security.protocol"] = protocol[[2]bool{access.TLS, access.SASLMechanism != ""}]
+	if p["security.protocol"] == "PLAINTEXT" {
+		return nil, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("security of the replicator: %w", err)
+	}
+	if access.TLSCAFile != "" {
+		p["ssl.truststore.type"], p["ssl.truststore.location"] = "PEM", access.TLSCAFile
+	}
+	if access.TLSServerName != "" {
+		p["ssl.endpoint.identification.algorithm"] = "" // Java's client knows no other name than the host's
+	}
+	if access.TLSCertFile != "" {
+		key, err := os.ReadFile(access.TLSKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("TLS key file: %w", err)
+		}
+		certificate, err := os.ReadFile(access.TLSCertFile)
+		if err != nil {
+			return nil, fmt.Errorf("TLS certificate file: %w", err)
+		}
+		if block, _ := pem.Decode(key); block == nil || block.Type != "PRIVATE KEY" {
+			return nil, fmt.Errorf("TLS key file %s: Java reads PKCS #8 in PEM form only, not encrypted (BEGIN PRIVATE KEY): convert it by openssl pkcs8 -topk8 -nocrypt", access.TLSKeyFile)
+		}
+		p["ssl.keystore.type"], p["ssl.keystore.location"] = "PEM", filepath.Join(dir, keystoreFile)
+		if err := os.WriteFile(p["ssl.keystore.location"], []byte(string(key)+"\n"+string(certificate)), 0o600); err != nil {
+			return nil, fmt.Errorf("security of the replicator: %w", err)
+		}
+	}
+	if access.SASLMechanism != "" {
+		secret, err := os.ReadFile(access.SASLPasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("SASL password file: %w", err)
+		}
+		password := strings.TrimRight(string(secret), "\r\n")
+		if strings.ContainsAny(password+access.SASLUser, "\"\\\n") || strings.Contains(password, "${") {
+			return nil, fmt.Errorf("SASL user %q: a user or password with a quotation mark, a backslash or ${ cannot be handed to MirrorMaker 2: use another, or --replicator none", access.SASLUser)
+		}
+		const file = "replicator-password"
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(password), 0o600); err != nil {
+			return nil, fmt.Errorf("security of the replicator: %w", err)
+		}
+		module := "org.apache.kafka.common.security.scram.ScramLoginModule"
+		if strings.EqualFold(access.SASLMechanism, connect.Plain) {
+			module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+		}
+		p["sasl.mechanism"] = strings.ToUpper(access.SASLMechanism)
+		p["sasl.jaas.config"] = fmt.Sprintf(`%s required username="%s" password="${directory:%s:%s}";`, module, access.SASLUser, dir, file)
+	}
+	both := map[string]string{
+		"config.providers":                 "directory",
+		"config.providers.directory.class": "org.apache.kafka.common.config.provider.DirectoryConfigProvider",
+	}
+	for key, value := range p {
+		both[Source+"."+key], both[Destination+"."+key] = value, value
+	}
+	return both, nil
+}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/lab/slowdisk"
 )
 
 const workDirPattern = "kafka-mirror-lab-"
@@ -19,7 +21,7 @@ type workDir struct {
 
 // newWorkDir makes a fresh directory below parent and removes those that killed labs left there.
 func newWorkDir(parent string) (*workDir, error) {
-	if err := sweep(parent); err != nil {
+	if _, err := sweep(parent); err != nil {
 		return nil, fmt.Errorf("remove what a killed lab left in %s: %w", parent, err)
 	}
 	path, err := os.MkdirTemp(parent, workDirPattern)
@@ -50,13 +52,16 @@ func (w *workDir) remove(keep bool) error {
 	return errors.Join(os.RemoveAll(what), w.lock.Close())
 }
 
-// sweep removes the directories below parent whose lab has been killed.
-func sweep(parent string) error {
+// sweep removes the directories below parent whose lab has been killed, and returns them.
+func sweep(parent string) ([]string, error) {
+	// What is mounted in such a directory has nobody to answer any more.
+	unmounted, err := slowdisk.Clean()
+	errs := []error{err}
 	locks, err := filepath.Glob(filepath.Join(parent, workDirPattern+"*", "lock"))
 	if err != nil {
-		return err
+		return unmounted, err
 	}
-	var errs []error
+	removed := unmounted
 	for _, path := range locks {
 		lock, err := os.Open(path)
 		if err != nil {
@@ -64,8 +69,19 @@ func sweep(parent string) error {
 		}
 		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 			errs = append(errs, os.RemoveAll(filepath.Dir(path)))
+			removed = append(removed, filepath.Dir(path))
 		}
 		errs = append(errs, lock.Close())
 	}
-	return errors.Join(errs...)
+	return removed, errors.Join(errs...)
+}
+
+// lives reports whether a lab's directory is that of one that runs.
+func lives(dir string) bool {
+	lock, err := os.Open(filepath.Join(dir, "lock"))
+	if err != nil {
+		return errors.Is(err, os.ErrPermission) // another user's may live
+	}
+	defer lock.Close()
+	return syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
 }

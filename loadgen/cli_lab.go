@@ -25,9 +25,19 @@ func labCommand(a *app) *cobra.Command {
 		Short: "Test a real replicator between real Kafka clusters on this machine",
 		Long: `Start two Kafka clusters with ZooKeeper and a replicator as child processes, put
 load on the source, kill a broker and bring it back, and end with a verdict and a
-report. Needs Java 11 or newer and, the first time, Maven and a network.`,
+report. Needs Java 11 or newer and, the first time, Maven and a network.
+
+As root on Linux each process is in a network namespace of its own, and between the
+two sides lies an ocean of 40 ms each way. What is less true without stands in the
+report.
+
+With --source-bootstrap and --destination-bootstrap the clusters are yours: the lab
+puts load on them and verifies, and runs a replicator unless told --replicator none.
+What you do to them in the meantime is marked in the report by loadgen mark.`,
 		Example: `  loadgen lab
   loadgen lab --throughput 5MB/s --duration 5m --kill destination
+  loadgen lab --ocean tun --delay 100ms --jitter 20ms --loss 0.1
+  loadgen lab --source-bootstrap kafka-source:9092 --destination-bootstrap kafka-destination:9092 --replicator none
   loadgen lab --kill none --expect 'duplicates<=0' --expect 'latency.p99<=5s'`,
 	}, func(ctx context.Context) error {
 		l, err := lab.New(c, a.log, a.stdout)
@@ -78,10 +88,34 @@ report. Needs Java 11 or newer and, the first time, Maven and a network.`,
 	f.BoolVar(&c.Keep, "keep", c.Keep, "leave logs and the clusters' data on disk")
 	f.DurationVar(&c.StartTimeout, "start-timeout", c.StartTimeout, "bound on each start")
 	f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "bound on the drain")
+	f.StringSliceVar(&c.SourceServers, "source-bootstrap", nil, "brokers of a source cluster that exists, host:port: the lab then runs only the load tools, and the replicator")
+	f.StringSliceVar(&c.DestinationServers, "destination-bootstrap", nil, "brokers of a destination cluster that exists")
+	a.securityFlags(cmd, &c.Access)
+	cmd.AddCommand(labCleanCommand(a))
 	completeWith(cmd, "kill", lab.Source, lab.Destination, lab.None)
 	completeWith(cmd, "ocean", lab.OceanAuto, lab.OceanOff, lab.OceanTUN, lab.OceanProxy)
 	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.NoReplicator)
 	return cmd
+}
+
+func labCleanCommand(a *app) *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:   "clean",
+		Short: "End and remove what a lab has left that was killed",
+		Long: `End the processes of labs that were killed, unmount their slow disks and remove their
+temporary directories. Labs that run are left alone.`,
+		Example: "  loadgen lab clean",
+	}, func(context.Context) error {
+		done, err := lab.Clean()
+		for _, line := range done {
+			_, said := fmt.Fprintln(a.stdout, line)
+			err = errors.Join(err, said)
+		}
+		if err == nil && len(done) == 0 {
+			_, err = fmt.Fprintln(a.stdout, "nothing was left")
+		}
+		return err
+	})
 }
 
 // labTest is a lab.Test as flags describe it: most of them are for both sides.
@@ -112,6 +146,9 @@ func (t *labTest) complete(c lab.Config, a *app) error {
 	s.MinInsyncReplicas, d.MinInsyncReplicas = 1, 1
 	if s.ReplicationFactor > 2 {
 		s.MinInsyncReplicas = 2 // with two replicas, one dead broker would already stop acks=all
+	}
+	if c.SourceServers != nil || c.DestinationServers != nil {
+		t.Kill = lab.None // nothing of them is ours to kill
 	}
 	errs := []error{t.Test.Validate()}
 	if d.Replicator == scenario.MirrorMaker2 {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -192,4 +193,57 @@ func TestLabTrouble(t *testing.T) {
 	loadgen(t, nil, "lab", "--java", "/nonexistent/java", "--output", t.TempDir()).want(t, exitTrouble, "looked at /nonexistent/java", "install Java")
 	loadgen(t, nil, "lab", "--brokers", "0", "--kill", "everything").want(t, exitTrouble, "source: brokers: 0", `kill is "everything"`)
 	loadgen(t, nil, "lab", "--expect", "p99<=5s").want(t, exitTrouble, `there is no quantity "p99"`)
+	nothing := closedPort(t)
+	existing := []string{"lab", "--replicator", "none", "--source-bootstrap", nothing, "--output", t.TempDir()}
+	loadgen(t, nil, existing...).want(t, exitTrouble, "destination-bootstrap: no bootstrap servers")
+	loadgen(t, nil, append(existing, "--destination-bootstrap", nothing)...).want(t, exitTrouble, "source: cannot use Kafka at "+nothing, "nothing listens there")
+	loadgen(t, nil, append(existing, "--destination-bootstrap", nothing, "--ocean", "tun")...).want(t, exitTrouble, `ocean is "tun"`, "leave it out")
+}
+
+// An ocean that is asked for and cannot be had is an error; one that is not asked for is left out.
+func TestLabOceanNeedsRoot(t *testing.T) {
+	who := &syscall.SysProcAttr{}
+	if os.Geteuid() == 0 {
+		who.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+	}
+	dir := t.TempDir() // which nobody may enter
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for ocean, want := range map[string]string{"tun": "root", "auto": "no ocean between the clusters"} {
+		cmd := exec.CommandContext(t.Context(), reachable(t), "lab", "--ocean", ocean, "--java", "/nonexistent/java", "--output", filepath.Join(dir, ocean))
+		cmd.Env, cmd.SysProcAttr, cmd.Dir = environment(), who, "/"
+		out, err := cmd.CombinedOutput()
+		if err == nil || cmd.ProcessState.ExitCode() != exitTrouble || !strings.Contains(string(out), want) {
+			t.Errorf("--ocean %s: %v, want exit code %d and %q:\n%s", ocean, err, exitTrouble, want, out)
+		}
+	}
+}
+
+// reachable is the load tools' executable where everybody may run it.
+func reachable(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "kmt-everybody-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "loadgen")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Link(binary, path)); err != nil {
+		data, err := os.ReadFile(binary)
+		if err == nil {
+			err = os.WriteFile(path, data, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
+func TestMarkTrouble(t *testing.T) {
+	loadgen(t, nil, "mark").want(t, exitTrouble, "a text is missing")
+	loadgen(t, nil, "mark", "broker", "killed").want(t, exitTrouble, "quotation marks")
+	loadgen(t, nil, "mark", "x", "--side", "left", "--auditor", "there").want(t, exitTrouble, `--side "left"`, `--auditor "there"`)
+	loadgen(t, nil, "mark", "x", "--auditor", "http://"+closedPort(t)).want(t, exitTrouble, "no auditor answers")
 }

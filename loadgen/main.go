@@ -32,6 +32,7 @@ func commands(a *app) []*cobra.Command {
 		probeCommand(a),
 		labCommand(a),
 		scenarioCommand(a),
+		markCommand(a),
 		installAgentCommand(a),
 		versionCommand(a),
 	}

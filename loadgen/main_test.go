@@ -293,7 +293,7 @@ func checkExamples(t *testing.T, examples string) {
 		}
 		command := "loadgen"
 		for _, word := range strings.Fields(line[at:])[1:] {
-			if strings.ContainsAny(word, "-/>|&") {
+			if strings.ContainsAny(word, "-/>|&\"") {
 				break
 			}
 			if command += " " + word; word == "help" {

@@ -123,6 +123,8 @@ func (f Fault) validate(brokers, workers int) []error {
 	switch {
 	case kind.Delay && (f.Latency < Duration(time.Millisecond) || f.Latency > Duration(time.Minute)):
 		refuse("fault.latency: %s: use 1ms to 1m", f.Latency)
+	case f.Kind == "broker-slow-disk" && f.Jitter != 0:
+		refuse("fault.jitter: %s: a slow disk has none: leave it out", f.Jitter)
 	case kind.Delay && (f.Jitter < 0 || f.Jitter > f.Latency):
 		refuse("fault.jitter: %s: use 0s to the latency, %s", f.Jitter, f.Latency)
 	case !kind.Delay && (f.Latency != 0 || f.Jitter != 0):
