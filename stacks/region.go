@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/config"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/dashboards"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/chaos"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/cluster"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/cost"
@@ -280,8 +281,12 @@ func (r *region) newMonitoring(grafana *monitoring.GrafanaArgs, after ...pulumi.
 	if !r.InstallMonitoring {
 		return nil
 	}
+	rules, err := dashboards.RuleSpec(time.Duration(r.Cluster().Retention))
+	if err != nil {
+		return err
+	}
 	args := &monitoring.StackArgs{
-		Namespace: r.MonitoringNamespace, Region: r.name,
+		Namespace: r.MonitoringNamespace, Region: r.name, Rules: rules,
 		Chart: monitoring.StackChart(r.version(vKubePrometheusStack)),
 		Images: monitoring.Images{
 			Operator: r.Images["prometheusOperator"], Reloader: r.Images["prometheusReloader"], Prometheus: r.Images["prometheus"],

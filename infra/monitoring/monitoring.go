@@ -82,6 +82,9 @@ type StackArgs struct {
 	// well be an add-on of the cluster.
 	NodeProblemDetector, MetricsServer *AddOn
 
+	// Rules are the spec of a PrometheusRule: what is recorded and alerted. Nil makes none.
+	Rules map[string]any
+
 	// Grafana is made if it is not nil: in one region, for both.
 	Grafana *GrafanaArgs
 }
@@ -291,6 +294,17 @@ func (s *Stack) prometheus(ctx *pulumi.Context, args *StackArgs) error {
 	}, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{s.release}))
 	if err != nil {
 		return fmt.Errorf("monitor of the test's pods: %w", err)
+	}
+
+	if args.Rules != nil {
+		if _, err := apiextensions.NewCustomResource(ctx, "kafka-mirror-tester-rules", &apiextensions.CustomResourceArgs{
+			ApiVersion:  pulumi.String("monitoring.coreos.com/v1"),
+			Kind:        pulumi.String("PrometheusRule"),
+			Metadata:    app.Meta(s.Namespace, kube.PartOf),
+			OtherFields: kubernetes.UntypedArgs{"spec": args.Rules},
+		}, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{s.release})); err != nil {
+			return fmt.Errorf("rules of Prometheus: %w", err)
+		}
 	}
 
 	// The chart's pods, not ours, carry these labels. Headless, so that its name in the other region's

@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/dashboards"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/enginetest"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/monitoring"
@@ -218,6 +220,30 @@ func TestEveryPodOfTheTestIsWatched(t *testing.T) {
 	// Its definition comes with the release.
 	if at := up.Index(podMonitor, "kafka-mirror-tester"); at < up.Index(release, "kube-prometheus-stack") {
 		t.Errorf("the monitor is step %d, before the release", at)
+	}
+}
+
+func TestRulesComeAfterTheirDefinition(t *testing.T) {
+	a := source()
+	var err error
+	if a.Rules, err = dashboards.RuleSpec(5 * time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	s := stack(t, func() *monitoring.StackArgs { return a })
+	up := s.Up()
+	const prometheusRule, name = "kubernetes:monitoring.coreos.com/v1:PrometheusRule", "kafka-mirror-tester-rules"
+	if groups, _ := s.Resource(prometheusRule, name).Get("spec.groups").([]any); len(groups) != len(dashboards.Rules(time.Minute)) {
+		t.Errorf("%d groups", len(groups))
+	}
+	if at := up.Index(prometheusRule, name); at < up.Index(release, "kube-prometheus-stack") {
+		t.Errorf("the rules are step %d, before the release", at)
+	}
+	// Another retention is another limit of the disk's alert, and touches nothing else.
+	if a.Rules, err = dashboards.RuleSpec(time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.Up().Changes(), []string{"update " + prometheusRule + " " + name}; !slices.Equal(got, want) {
+		t.Errorf("another retention: did %q, want %q", got, want)
 	}
 }
 
