@@ -33,6 +33,7 @@ func commands(a *app) []*cobra.Command {
 		labCommand(a),
 		scenarioCommand(a),
 		markCommand(a),
+		dashboardsCommand(a),
 		installAgentCommand(a),
 		versionCommand(a),
 	}

@@ -1,0 +1,107 @@
+// Package live asks a Prometheus for what dashboards show: to check that every expression has data, and to
+// draw a dashboard as a picture where there is no Grafana.
+package live
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/api"
+	prometheus "github.com/prometheus/client_golang/api/prometheus/v1"
+	"github.com/prometheus/common/model"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/dashboards"
+)
+
+// step between samples, where a range is short: every one that there is.
+const step = 15 * time.Second
+
+// Prometheus are both sides' Prometheus, which may be the same.
+type Prometheus struct {
+	apis map[string]prometheus.API
+}
+
+// Open returns a client of the Prometheus servers at these URLs, such as http://localhost:9090. Nothing is
+// asked yet.
+func Open(source, destination string) (*Prometheus, error) {
+	p := &Prometheus{apis: map[string]prometheus.API{}}
+	for side, url := range map[string]string{dashboards.Source: source, dashboards.Destination: destination} {
+		client, err := api.NewClient(api.Config{Address: url})
+		if err != nil {
+			return nil, fmt.Errorf("Prometheus of the %s at %q: %w", side, url, err)
+		}
+		p.apis[side] = prometheus.NewAPI(client)
+	}
+	return p, nil
+}
+
+// Range is what is asked for: a time, and values of a dashboard's variables by name.
+type Range struct {
+	From, To time.Time
+	Values   map[string]string
+}
+
+// step returns the time between samples: at most 600 make a line.
+func (r Range) step() time.Duration {
+	return max(step, (r.To.Sub(r.From) / 600).Round(time.Second))
+}
+
+// interval is Grafana's $__rate_interval for this range: four samples at least.
+func (r Range) interval() string {
+	return model.Duration(max(4*step, r.step()+step)).String()
+}
+
+// series is one line of a panel.
+type series struct {
+	legend string
+	points []point
+}
+
+type point struct {
+	at    time.Time
+	value float64
+}
+
+// query asks for an expression as a dashboard's panel does.
+func (p *Prometheus) query(ctx context.Context, b *dashboards.Board, q dashboards.Query, r Range) ([]series, error) {
+	return p.ask(ctx, q.Side, b.Interpolate(q.Expr, r.interval(), r.Values), q.Legend, r)
+}
+
+func (p *Prometheus) ask(ctx context.Context, side, expr, legend string, r Range) ([]series, error) {
+	value, _, _, err := p.apis[side].QueryRange(ctx, expr, prometheus.Range{Start: r.From, End: r.To, Step: r.step()})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", expr, err)
+	}
+	matrix, ok := value.(model.Matrix)
+	if !ok {
+		return nil, fmt.Errorf("%s: Prometheus answered with a %s", expr, value.Type())
+	}
+	var out []series
+	for _, stream := range matrix {
+		s := series{legend: expand(legend, stream.Metric)}
+		for _, v := range stream.Values {
+			if f := float64(v.Value); !math.IsNaN(f) && !math.IsInf(f, 0) {
+				s.points = append(s.points, point{v.Timestamp.Time(), f})
+			}
+		}
+		if len(s.points) > 0 {
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b series) int { return strings.Compare(a.legend, b.legend) })
+	return out, nil
+}
+
+var label = regexp.MustCompile(`\{\{\s*(\w+)\s*\}\}`)
+
+// expand puts a series' labels into a legend.
+func expand(legend string, metric model.Metric) string {
+	return label.ReplaceAllStringFunc(legend, func(m string) string {
+		return string(metric[model.LabelName(label.FindStringSubmatch(m)[1])])
+	})
+}
