@@ -16,10 +16,10 @@ DESTINATION := eu-west-1
 INFRA := $(shell go list ./infra/... ./stacks/... ./images/... ./preflight/... ./dashboards/... ./scenario/...)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab scenarios test lint check secrets versions images preflight where destroy bench clean
+.PHONY: help setup build demo lab scenarios test lint check test-dashboards secrets versions images preflight where destroy bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what the tests and the lab need, where it is missing (Debian, root or sudo)
 	@.ci/setup
@@ -50,6 +50,9 @@ check: ## All tests; those of load tools and lab with the race detector, and wha
 	$(TEST) -race $(filter-out $(INFRA),$(shell go list ./...))
 	$(TEST) -run 'Heap|Alloc|Mistakes' ./loadgen/...
 	$(TEST) -v -run 'TestHistories$$' ./loadgen/verdict
+
+test-dashboards: setup ## Every expression of dashboards and rules against a Prometheus that watches the lab; takes some minutes
+	$(TEST) -tags dashboards -v -run 'TestEveryExpressionHasDataOfARealRun$$' ./lab
 
 secrets: ## Passwords and certificates into both stacks' configuration, as Pulumi secrets
 	go run ./preflight secrets $(ARGS)

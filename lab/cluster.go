@@ -103,6 +103,7 @@ type jvm struct {
 	temp      string // for what libraries unpack
 	logs      string // for crash reports
 	log4j     string // path of the logging configuration
+	watch     *monitor
 }
 
 func (j jvm) command(name, heap string, args ...string) command {
@@ -358,6 +359,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	defer end()
 	zk := c.jvm.command(c.side+" zookeeper", zooKeeperHeap, "org.apache.zookeeper.server.quorum.QuorumPeerMain", c.zooKeeperConfig())
 	zk.in = c.zooKeeper.start()
+	if err := c.jvm.watch.java(&zk, replicators.ZooKeeperProcess, c.side, "zookeeper-0", c.zooKeeper); err != nil {
+		return err
+	}
 	if _, err := c.sup.start(zk); err != nil {
 		return err
 	}
@@ -408,6 +412,9 @@ func (c *Cluster) startProcess(b *broker) error {
 	}
 	start := c.jvm.command(fmt.Sprintf("%s broker %d", c.side, b.id), brokerHeap, "kafka.Kafka", c.brokerConfig(b))
 	start.in = c.at(b).start()
+	if err := c.jvm.watch.java(&start, replicators.KafkaProcess, c.side, b.pod(), c.at(b)); err != nil {
+		return err
+	}
 	p, err := c.sup.start(start)
 	if err != nil {
 		return err
@@ -417,6 +424,9 @@ func (c *Cluster) startProcess(b *broker) error {
 	b.proc = p
 	return nil
 }
+
+// pod is what its pod would be called.
+func (b *broker) pod() string { return fmt.Sprintf("kafka-%d", b.id) }
 
 // members returns the brokers there are meant to be.
 func (c *Cluster) members() []*broker {
@@ -647,7 +657,7 @@ func (c *Cluster) resize(ctx context.Context, brokers int) error {
 		if p := c.running(b); p != nil {
 			p.terminate(brokerStop)
 		}
-		err = errors.Join(c.wipe(b), c.unmount(b), c.at(b).close())
+		err = errors.Join(c.wipe(b), c.unmount(b), c.at(b).close(), c.jvm.watch.forget(c.side, b.pod()))
 		b.op.Unlock()
 		if err != nil {
 			return err

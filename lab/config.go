@@ -31,6 +31,8 @@ type Config struct {
 	Keep     bool   // leave logs and the clusters' data on disk, whatever the outcome
 	KeepLogs bool   // leave logs and configurations in Output, whatever the outcome
 
+	Prometheus bool // watch everything by a Prometheus, whose data stay in Output
+
 	Java          string // path of java; empty = JAVA_HOME's, else the one on PATH
 	CacheDir      string // directory of the Kafka jars; empty = kafka-mirror-tester in os.UserCacheDir
 	LoadgenBinary string // the load tools' executable; empty = this process's own

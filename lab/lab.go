@@ -311,6 +311,9 @@ func (l *Lab) startClusters(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := l.startMonitor(ctx); err != nil {
+		return err
+	}
 	if l.cfg.existing() {
 		return l.reachClusters(ctx)
 	}
@@ -491,6 +494,7 @@ func (l *Lab) Stop(context.Context) error {
 	l.endLife()
 	l.Source.close()
 	l.Destination.close()
+	l.stopMonitor()
 	if l.sup != nil {
 		l.sup.stop()
 	}

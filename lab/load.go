@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,6 +26,7 @@ type tool struct {
 	*process
 	url  string
 	seat seat
+	side string
 }
 
 // call sends an HTTP request to the tool, with body as JSON.
@@ -45,11 +47,15 @@ func (l *Lab) startTool(ctx context.Context, side, name string, port int, tee io
 	if err != nil {
 		return nil, err
 	}
-	t := &tool{url: "http://" + seat.listen(), seat: seat}
+	t := &tool{url: "http://" + seat.listen(), seat: seat, side: side}
 	argv := append([]string{l.binary}, args...)
 	argv = append(argv, "--test-id", l.now.TestID, "--settings-file", l.settings(side), "--metrics-address", seat.listen())
 	if t.process, err = l.sup.start(command{name: name, argv: argv, tee: tee, in: seat.start()}); err != nil {
 		return nil, err
+	}
+	job, pod := podName(name)
+	if err := l.jvm.watch.watch(job, side, pod, seat.listen(), seat); err != nil {
+		return t, err
 	}
 	return t, await(ctx, l.cfg.StartTimeout, name, func(ctx context.Context) error { return t.call(ctx, http.MethodGet, "/readyz", nil, nil) })
 }
@@ -172,7 +178,8 @@ func (l *Lab) stopTools(ctx context.Context, tools []*tool) error {
 		if t.err != nil {
 			l.out.say("%s: %v; its log is %s", t.name, t.err, t.log)
 		}
-		if err := t.seat.close(); err != nil {
+		_, pod := podName(t.name)
+		if err := errors.Join(t.seat.close(), l.jvm.watch.forget(t.side, pod)); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,9 @@ type network interface {
 	// place makes room for a process of a side, which listens on a port: the one that it is known by, or
 	// another where addresses are shared.
 	place(side, name string, port int) (seat, error)
+	// beside returns another address of the process in a seat, host:port: on the port that it is known by, or
+	// another where addresses are shared. It is reached from outside only.
+	beside(s seat, port int) (string, error)
 	// notes say in sentences what is less true here than between two regions.
 	notes() []string
 	// disturb adds to what happens to packets that cross the ocean, on behalf of a side, whose former
@@ -89,6 +92,11 @@ func (l *loopback) place(string, string, int) (seat, error) {
 	return here(address(port)), err
 }
 
+func (l *loopback) beside(seat, int) (string, error) {
+	port, err := l.next()
+	return address(port), err
+}
+
 func (*loopback) notes() []string {
 	return []string{"Both clusters were on one loopback device, without an ocean: no delay, loss or bandwidth of a region's is in the figures."}
 }
@@ -141,6 +149,14 @@ func (s *sea) place(side, name string, port int) (seat, error) {
 		}
 	}
 	return i, nil
+}
+
+func (s *sea) beside(one seat, port int) (string, error) {
+	var err error
+	if s.proxies {
+		port, err = s.ports.next()
+	}
+	return one.(*island).at(port), err
 }
 
 func (s *sea) notes() []string {

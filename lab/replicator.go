@@ -87,6 +87,9 @@ func (l *Lab) startReplicator(ctx context.Context) error {
 	})
 }
 
+// pod is what its pod would be called.
+func (w *worker) pod() string { return fmt.Sprintf("mirrormaker2-worker-%d", w.index) }
+
 // addWorkers starts workers until there are so many.
 func (l *Lab) addWorkers(ctx context.Context, count int) error {
 	for i := len(l.workers); i < count; i++ {
@@ -112,7 +115,7 @@ func (l *Lab) removeWorkers(count int) error {
 		if w.running() {
 			w.proc.terminate(brokerStop)
 		}
-		err := w.seat.close()
+		err := errors.Join(w.seat.close(), l.jvm.watch.forget(Destination, w.pod()))
 		w.op.Unlock()
 		if err != nil {
 			return err
@@ -178,6 +181,9 @@ func (l *Lab) bringUpWorker(ctx context.Context, w *worker) error {
 	}
 	start := l.jvm.command(fmt.Sprintf("mirrormaker2 %d", w.index), replicatorHeap, replicators.MirrorMaker2Class, config)
 	start.in = w.seat.start()
+	if err := l.jvm.watch.java(&start, replicators.MirrorMaker2Process, Destination, w.pod(), w.seat); err != nil {
+		return err
+	}
 	start.unasked = func(p *process) { l.workerEnded(w, p) }
 	var err error
 	if w.proc, err = l.sup.start(start); err != nil {

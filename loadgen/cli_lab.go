@@ -83,6 +83,7 @@ What you do to them in the meantime is marked in the report by loadgen mark.`,
 	f.DurationVar(&c.Jitter, "jitter", c.Jitter, "how far that delay varies")
 	f.Float64Var(&c.Loss, "loss", c.Loss, "percent of the packets that the ocean loses")
 	f.Var(&c.Bandwidth, "bandwidth", "bytes that the ocean carries per second each way, such as 100MB (0B: without limit)")
+	f.BoolVar(&c.Prometheus, "prometheus", c.Prometheus, "watch everything by a Prometheus with the alert rules, and keep its data with the report; dashboards are drawn from it by loadgen dashboards render")
 	f.StringVar(&c.Java, "java", c.Java, "path of java (default JAVA_HOME's, or the one on PATH)")
 	f.StringVar(&c.CacheDir, "cache-dir", c.CacheDir, "directory of Kafka's jars (default the user's cache directory)")
 	f.BoolVar(&c.Keep, "keep", c.Keep, "leave logs and the clusters' data on disk")
