@@ -249,9 +249,9 @@ func (r *run) runFidelity(ctx context.Context) error {
 	return nil
 }
 
-// negative writes a record with a time before 1970 to partition 0. Kafka takes
-// one and Java's producer cannot send one, so it comes last: a replicator
-// may stop at it for good.
+// negative writes a record with a time before 1970 to partition 0. Kafka takes it,
+// and Java's producer cannot send it, so it comes last: a replicator may stop at
+// it for good.
 func (r *run) negative(ctx context.Context, destination *tail, expected int) error {
 	rec := &kgo.Record{Topic: r.cfg.Topic, Partition: 0, Key: []byte("before 1970"), Value: fmt.Appendf(nil, "probe %s, negative timestamp", r.id), Timestamp: time.UnixMilli(-1000)}
 	taken, err := r.try(ctx, rec)
