@@ -131,7 +131,7 @@ func (d *Document) Check(name string) *Check {
 func (d *Document) conclude() {
 	d.Outcome = verdict.Holds
 	for _, c := range d.Checks {
-		reason := ""
+		var reason string
 		switch {
 		case c.Wrong > 0:
 			c.Outcome = verdict.Broken
