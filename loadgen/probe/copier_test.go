@@ -155,17 +155,36 @@ func defaults(name, topic string) Config {
 	return c
 }
 
-// make runs a probe over a copier.
+// probing runs a probe over a copier.
 func probing(t *testing.T, p *pairOf, cfg Config, c copier) *Document {
 	t.Helper()
+	return begin(t, p, cfg, c)(t)
+}
+
+// begin starts a probe over a copier, and returns what waits for its result: the
+// probes of a test mostly wait, so they may do so at the same time.
+func begin(t *testing.T, p *pairOf, cfg Config, c copier) func(t *testing.T) *Document {
+	t.Helper()
 	c.start(t, p, cfg.Topic)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	doc, err := Run(ctx, cfg, Deps{Source: p.source, Destination: p.destination, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
+	type result struct {
+		doc *Document
+		err error
 	}
-	return doc
+	ended := make(chan result, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	go func() {
+		defer cancel()
+		doc, err := Run(ctx, cfg, Deps{Source: p.source, Destination: p.destination, Logger: slog.New(slog.DiscardHandler)})
+		ended <- result{doc, err}
+	}()
+	return func(t *testing.T) *Document {
+		t.Helper()
+		r := <-ended
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		return r.doc
+	}
 }
 
 // found writes check and word of every finding, once each.

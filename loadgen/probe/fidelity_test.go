@@ -34,7 +34,7 @@ func TestFidelityOfARightCopier(t *testing.T) {
 func TestFidelityOfWrongCopiers(t *testing.T) {
 	p := clusters(t)
 	var held *kgo.Record
-	for i, test := range []struct {
+	tests := []struct {
 		name   string
 		change func(r *kgo.Record) []*kgo.Record
 		want   string // check, word and record; no others are found
@@ -94,10 +94,14 @@ func TestFidelityOfWrongCopiers(t *testing.T) {
 			}
 			return []*kgo.Record{r}
 		}, "order reordered", ""},
-	} {
+	}
+	results := make([]func(*testing.T) *Document, len(tests))
+	for i, test := range tests {
+		results[i] = begin(t, p, defaults(Fidelity, fmt.Sprintf("probe-wrong-%d", i)), copier{change: test.change})
+	}
+	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			held = nil
-			d := probing(t, p, defaults(Fidelity, fmt.Sprintf("probe-wrong-%d", i)), copier{change: test.change})
+			d := results[i](t)
 			if d.Outcome != verdict.Broken {
 				t.Errorf("outcome %q", d.Outcome)
 			}
@@ -149,7 +153,7 @@ func TestFidelityWithOtherTimes(t *testing.T) {
 // bring is not called lost.
 func TestFidelityOfAStoppedCopier(t *testing.T) {
 	cfg := defaults(Fidelity, "probe-stopped")
-	cfg.Idle = 2 * time.Second
+	cfg.Idle = 10 * time.Second
 	stopped := false
 	d := probing(t, clusters(t), cfg, copier{change: func(r *kgo.Record) []*kgo.Record {
 		stopped = stopped || r.Partition == 1 && about("binary value")(r)
@@ -204,7 +208,7 @@ func TestNegativeTimestamp(t *testing.T) {
 			cfg := defaults(Fidelity, fmt.Sprintf("probe-negative-%d", i))
 			cfg.Negative = true
 			if test.name == "stops" {
-				cfg.Idle = 3 * time.Second
+				cfg.Idle = 10 * time.Second
 			}
 			d := probing(t, p, cfg, copier{change: test.change})
 			if got := found(d); got != test.want || (d.Outcome == verdict.Holds) != (test.want == "") {

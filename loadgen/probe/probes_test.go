@@ -27,21 +27,25 @@ type mistake struct {
 	alone  bool // with clusters of its own
 }
 
-func run1(t *testing.T, probe string, mistakes []mistake) {
+// judge has a probe look at each of the copiers.
+func judge(t *testing.T, probe string, mistakes []mistake) {
 	t.Helper()
 	p := clusters(t)
+	results := make([]func(*testing.T) *Document, len(mistakes))
+	for i, m := range mistakes {
+		cfg := defaults(probe, fmt.Sprintf("probe-%s-%d", probe, i))
+		if m.cfg != nil {
+			m.cfg(&cfg)
+		}
+		on := p
+		if m.alone {
+			on = clusters(t)
+		}
+		results[i] = begin(t, on, cfg, m.copier)
+	}
 	for i, m := range mistakes {
 		t.Run(m.name, func(t *testing.T) {
-			t.Parallel()
-			p := p
-			if m.alone {
-				p = clusters(t)
-			}
-			cfg := defaults(probe, fmt.Sprintf("probe-%s-%d", probe, i))
-			if m.cfg != nil {
-				m.cfg(&cfg)
-			}
-			d := probing(t, p, cfg, m.copier)
+			d := results[i](t)
 			if m.ends == "" {
 				m.ends = verdict.Broken
 			}
@@ -100,7 +104,7 @@ func TestCompaction(t *testing.T) {
 		}
 	}
 	few := func(c *Config) { c.Records = 20 }
-	run1(t, Compaction, []mistake{
+	judge(t, Compaction, []mistake{
 		{name: "right", cfg: few, ends: verdict.Holds},
 		{name: "right, and both sides compact all the time", alone: true, ends: verdict.Holds, copier: copier{
 			beside: func(ctx context.Context, p *pairOf, _ string) {
@@ -127,7 +131,7 @@ func TestCompaction(t *testing.T) {
 			want: []string{"state corrupt"}, says: `is "x"`},
 		{name: "writes twice", cfg: few, ends: verdict.Holds, copier: copier{change: only(version(0, 5), func(r *kgo.Record) []*kgo.Record { return []*kgo.Record{r, r} })},
 			want: []string{"once duplicate"}, notes: "does not count: once"},
-		{name: "stops", cfg: func(c *Config) { few(c); c.Idle = 2 * time.Second }, copier: copier{change: func(r *kgo.Record) []*kgo.Record {
+		{name: "stops", cfg: func(c *Config) { few(c); c.Idle = 10 * time.Second }, copier: copier{change: func(r *kgo.Record) []*kgo.Record {
 			if r.Partition == 1 && versionOf(r) != 1 {
 				return nil
 			}
@@ -148,8 +152,8 @@ func large(r *kgo.Record) bool { return len(r.Value) > 900_000 }
 
 func TestSizes(t *testing.T) {
 	goOn := func(string, *kgo.Record) bool { return true }
-	soon := func(c *Config) { c.Idle = 3 * time.Second }
-	run1(t, Sizes, []mistake{
+	soon := func(c *Config) { c.Idle = 10 * time.Second }
+	judge(t, Sizes, []mistake{
 		{name: "right, and skips what the destination refuses", ends: verdict.Holds, copier: copier{limit: 100 << 20, refused: goOn},
 			notes: "did not arrive, and did not have to: just above the destination's limit (a batch of 1048589 bytes)"},
 		{name: "stops at its producer's limit", cfg: soon, copier: copier{limit: 1 << 20},
@@ -186,7 +190,7 @@ func TestTransactions(t *testing.T) {
 	var held *kgo.Record
 	// A read_committed copier waits behind an open transaction, and the probe for it.
 	soon := func(c *Config) { c.Idle = 10 * time.Second }
-	run1(t, Transactions, []mistake{
+	judge(t, Transactions, []mistake{
 		{name: "right", cfg: soon, ends: verdict.Holds, notes: "waits for the transaction to end"},
 		{name: "copies what was not committed", copier: copier{uncommitted: true},
 			want: []string{"aborted aborted", "open open"}, says: "plain to read while its transaction was open", notes: "does not wait for it to end"},
@@ -254,7 +258,7 @@ func syncing(change func(partition int32, at int64) (int64, bool)) func(ctx cont
 }
 
 func TestOffsets(t *testing.T) {
-	soon := func(c *Config) { c.Idle = 4 * time.Second }
+	soon := func(c *Config) { c.Idle = 10 * time.Second }
 	by := func(n int64) func(int32, int64) (int64, bool) {
 		return func(p int32, at int64) (int64, bool) {
 			if p == 1 {
@@ -263,7 +267,7 @@ func TestOffsets(t *testing.T) {
 			return at, true
 		}
 	}
-	run1(t, Offsets, []mistake{
+	judge(t, Offsets, []mistake{
 		{name: "right", ends: verdict.Holds, copier: copier{beside: syncing(by(0))}, cfg: func(c *Config) { c.MaxReread = 0 },
 			notes: "with the source's own offsets the group would skip 0 records at the destination, and read 0 twice"},
 		{name: "skips", cfg: soon, copier: copier{beside: syncing(by(5))}, want: []string{"skipped skipped"}, says: "the group had read up to record 98 at the source"},
@@ -329,8 +333,8 @@ func following(keep func(name string, removal bool) bool) func(ctx context.Conte
 }
 
 func TestTopicConfig(t *testing.T) {
-	soon := func(c *Config) { c.Idle = 3 * time.Second }
-	run1(t, TopicConfig, []mistake{
+	soon := func(c *Config) { c.Idle = 10 * time.Second }
+	judge(t, TopicConfig, []mistake{
 		{name: "right", ends: verdict.Holds, copier: copier{beside: following(func(string, bool) bool { return true })}},
 		{name: "never follows", cfg: soon, want: []string{"retention.ms drift", "max.message.bytes drift", "cleanup.policy drift"}, says: "was compact, is delete"},
 		{name: "follows but for one", cfg: soon, copier: copier{beside: following(func(name string, _ bool) bool { return name != "max.message.bytes" })},
