@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	gosync "sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -40,6 +42,15 @@ type Disk struct {
 // changed through dir only. This process serves the files: it should keep none of them open for long, nor map
 // any into memory, lest it waits for itself.
 func Mount(backing, dir string, logger *slog.Logger) (*Disk, error) {
+	start, err := startOf(os.Getpid())
+	if err != nil {
+		return nil, fmt.Errorf("mount %s on %s: %w", backing, dir, err)
+	}
+	return mountFor(os.Getpid(), start, backing, dir, logger)
+}
+
+// mountFor mounts in the name of a process.
+func mountFor(pid int, start, backing, dir string, logger *slog.Logger) (*Disk, error) {
 	d := &Disk{logger: logger, changed: make(chan struct{})}
 	var err error
 	if d.dir, err = filepath.Abs(dir); err != nil {
@@ -70,13 +81,9 @@ func Mount(backing, dir string, logger *slog.Logger) (*Disk, error) {
 	if err != nil {
 		return fail(err)
 	}
-	owner, err := startOf(os.Getpid())
-	if err != nil {
-		return fail(err)
-	}
 	log := slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
 	options := &fusefs.Options{Logger: log, NullPermissions: true, MountOptions: fuse.MountOptions{
-		Name: fileSystem, FsName: fmt.Sprintf("%s:%d:%s", fileSystem, os.Getpid(), owner),
+		Name: fileSystem, FsName: fmt.Sprintf("%s:%d:%s", fileSystem, pid, start),
 		DirectMount: true, Logger: log,
 		MaxWrite: 1 << 20, MaxBackground: 128,
 		// Only who uses the mount changes the files. Else each write would drop the file from the page cache.
@@ -112,6 +119,40 @@ func (d *Disk) Delayed() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.delayed
+}
+
+func (d *Disk) slowReads() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.throttle.slow.Read > 0 || d.throttle.slow.Bandwidth > 0
+}
+
+// cached says whether a part of a file is in the page cache, so that no disk is asked for it. FUSE's own cache keeps
+// whole pages only, and so not the end of a segment that a broker appends to and consumers read at once.
+func cached(f fusefs.FileHandle, off int64, size int) bool {
+	open, ok := f.(fusefs.FilePassthroughFder)
+	if !ok {
+		return false
+	}
+	fd, ok := open.PassthroughFd()
+	var st unix.Stat_t
+	if !ok || unix.Fstat(fd, &st) != nil {
+		return false
+	}
+	end := min(off+int64(size), st.Size)
+	page := int64(os.Getpagesize())
+	start := off / page * page
+	if end <= off {
+		return true // there is nothing to read
+	}
+	memory, err := unix.Mmap(fd, start, int(end-start), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Munmap(memory) }() // what has been mapped can be unmapped
+	there := make([]byte, (int64(len(memory))+page-1)/page)
+	_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&memory[0])), uintptr(len(memory)), uintptr(unsafe.Pointer(&there[0])))
+	return errno == 0 && !slices.ContainsFunc(there, func(page byte) bool { return page&1 == 0 })
 }
 
 // wait is where slowness happens.
@@ -217,7 +258,9 @@ func (n *node) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint3
 }
 
 func (n *node) Read(ctx context.Context, f fusefs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	n.disk.wait(read, len(dest))
+	if n.disk.slowReads() && !cached(f, off, len(dest)) {
+		n.disk.wait(read, len(dest))
+	}
 	return f.(fusefs.FileReader).Read(ctx, dest, off)
 }
 

@@ -70,8 +70,11 @@ func must(t *testing.T, err error) {
 // mount mounts a disk for a test. It needs root, and the test fails without.
 func mount(t *testing.T) (d *Disk, backing, dir string) {
 	t.Helper()
-	backing, dir = t.TempDir(), t.TempDir()
-	d, err := Mount(backing, dir, quiet())
+	backing, err := os.MkdirTemp("/var/tmp", "slowdisk-test-") // /tmp may be memory, of which all is cached
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(backing) })
+	dir = t.TempDir()
+	d, err = Mount(backing, dir, quiet())
 	if err != nil {
 		t.Fatalf("%v\nThis test needs root and /dev/fuse.", err)
 	}
@@ -232,9 +235,10 @@ func useMap(dir string) error {
 }
 
 func TestTheDiskIsSlowWhereAskedForAndNowhereElse(t *testing.T) {
-	d, _, dir := mount(t)
-	other, _, otherDir := mount(t)
+	d, backing, dir := mount(t)
+	other, otherBacking, otherDir := mount(t)
 	f, g := create(t, dir), create(t, otherDir)
+	backingOf := map[*os.File]string{f: backing, g: otherBacking}
 	const late = 80 * ms
 	buf := make([]byte, 100)
 	operations := []struct {
@@ -253,10 +257,17 @@ func TestTheDiskIsSlowWhereAskedForAndNowhereElse(t *testing.T) {
 			return folder.Sync()
 		}},
 		{"read", Slowness{Read: late}, func(f *os.File) error {
-			if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+			below, err := os.Open(filepath.Join(backingOf[f], "file"))
+			if err != nil {
 				return err
 			}
-			_, err := f.ReadAt(buf, 0)
+			defer below.Close()
+			err = errors.Join(below.Sync(), // what is not on the disk is not dropped
+				unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), unix.Fadvise(int(below.Fd()), 0, 0, unix.FADV_DONTNEED))
+			if err != nil {
+				return err
+			}
+			_, err = f.ReadAt(buf, 0)
 			return err
 		}},
 		{"write of 80,000 B at 1 MB/s", Slowness{Bandwidth: 1e6}, func(f *os.File) error { _, err := f.WriteAt(make([]byte, 80_000), 0); return err }},
@@ -295,6 +306,23 @@ func TestTheDiskIsSlowWhereAskedForAndNowhereElse(t *testing.T) {
 	}
 	if err := d.Set(Slowness{Write: -1}); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("a negative latency: %v", err)
+	}
+}
+
+func TestReadsFromThePageCacheAreFast(t *testing.T) {
+	d, _, dir := mount(t)
+	f := create(t, dir)
+	must(t, d.Set(Slowness{Read: maxLatency}))
+	again, err := os.Open(f.Name()) // which must not drop it from the cache
+	must(t, err)
+	defer again.Close()
+	buf := make([]byte, 100)
+	for _, file := range []*os.File{f, again} {
+		_, err := file.ReadAt(buf, 0)
+		must(t, err)
+	}
+	if d.Delayed() != 0 {
+		t.Errorf("%d reads of what has just been written had to wait", d.Delayed())
 	}
 }
 
@@ -373,14 +401,14 @@ func TestCleanUnmountsWhatKilledOwnersLeftAndNothingElse(t *testing.T) {
 	must(t, cmd.Start())
 	text, err := bufio.NewReader(out).ReadString('\n')
 	if text != "mounted\n" {
-		cmd.Process.Kill()
+		_ = cmd.Process.Kill()
 		t.Fatalf("the owner said %q (%v)", text, err)
 	}
 	if cleaned, err := Clean(); err != nil || slices.Contains(cleaned, left) {
 		t.Errorf("while its owner lives: cleaned %q, %v", cleaned, err)
 	}
 	must(t, cmd.Process.Kill())
-	cmd.Wait()
+	_ = cmd.Wait()
 	if !mounted(t, left) {
 		t.Fatal("the mount went with its owner: Clean has nothing to do")
 	}
@@ -393,6 +421,17 @@ func TestCleanUnmountsWhatKilledOwnersLeftAndNothingElse(t *testing.T) {
 	}
 	if mounted(t, left) || !mounted(t, alive) {
 		t.Errorf("after Clean the killed one's is mounted: %v, the living one's: %v", mounted(t, left), mounted(t, alive))
+	}
+}
+
+func TestCleanKnowsAProcessThatGotTheIDOfAnother(t *testing.T) {
+	backing, dir := t.TempDir(), t.TempDir()
+	d, err := mountFor(os.Getpid(), "1", backing, dir, quiet()) // one of this id that was started with the machine
+	must(t, err)
+	cleaned, err := Clean()
+	if err != nil || !slices.Contains(cleaned, dir) || mounted(t, dir) {
+		t.Errorf("cleaned %q, %v", cleaned, err)
+		must(t, d.Close())
 	}
 }
 
