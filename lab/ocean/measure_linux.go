@@ -26,10 +26,10 @@ type effort struct {
 
 // trial is one measurement of a TCP flow.
 type trial struct {
-	what     string
-	config   Config
-	host     Link // of the host that sends
-	from, to string
+	what   string
+	config Config
+	host   Link // of the host that sends
+	to     string
 }
 
 // sameSide and sameHost are the ways on which no ocean lies.
@@ -219,9 +219,9 @@ func (t trial) run(ctx context.Context, e effort) (row []string, err error) {
 		// Without this the close would wait for what is still to be sent.
 		_ = out.(*net.TCPConn).SetLinger(0)
 		out.Close()
-		<-sent
+		_ = <-sent // they end with the connection
 		l.Close()
-		<-received
+		_ = <-received
 	}()
 	if err := pause(ctx, e.warmUp); err != nil {
 		return nil, err

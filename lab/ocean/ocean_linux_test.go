@@ -105,7 +105,7 @@ func datagrams(t *testing.T, o *Ocean, from, to *tunHost, n int) []int {
 	const window = 100 // far below what a socket buffers
 	var got []int
 	buf := make([]byte, 64)
-	before := o.Counts()
+	before := o.counters.counts()
 	for sent := 0; sent < n; {
 		batch := min(window, n-sent)
 		for range batch {
@@ -118,7 +118,7 @@ func datagrams(t *testing.T, o *Ocean, from, to *tunHost, n int) []int {
 		// The emulator says what has become of them.
 		deadline := time.Now().Add(patience)
 		for {
-			c := o.Counts()
+			c := o.counters.counts()
 			done := int(c.Delivered - before.Delivered)
 			if done+int(c.Lost-before.Lost+c.Cut-before.Cut+c.Tail-before.Tail) == sent {
 				must(t, in.SetReadDeadline(time.Now().Add(patience)))
@@ -162,7 +162,7 @@ func TestLossHitsTheShareAskedForAndOnlyWhatTheHostSends(t *testing.T) {
 	o := newOcean(t, func(c *Config) { c.Link = Link{} })
 	a, b := addHost(t, o, Source, "a"), addHost(t, o, Source, "b")
 	far := addHost(t, o, Destination, "far")
-	const n = 20_000
+	const n = 10_000
 	must(t, o.Set(Link{Loss: 10}))
 	wantLoss(t, "across", len(datagrams(t, o, a, far, n)), n, 10)
 	wantLoss(t, "back", len(datagrams(t, o, far, a, n)), n, 10)
@@ -195,6 +195,34 @@ func TestPacketsKeepTheirOrderWithJitterAndWhenItEnds(t *testing.T) {
 	}()
 	if got := datagrams(t, o, a, far, 200); !slices.IsSorted(got) {
 		t.Error("packets after the delay have overtaken those before")
+	}
+}
+
+func TestAPartitionSwallowsWhatIsOnItsWay(t *testing.T) {
+	o := newOcean(t, func(c *Config) { c.Link = Link{Delay: 500 * ms} })
+	a, far := addHost(t, o, Source, "a"), addHost(t, o, Destination, "far")
+	in, out := packetConn(t, far), packetConn(t, a)
+	defer in.Close()
+	defer out.Close()
+	_, err := out.WriteTo(make([]byte, 64), in.LocalAddr())
+	must(t, err)
+	way := o.ocean[[2]int{0, 1}]
+	for start := time.Now(); ; time.Sleep(ms) { // until it is out at sea
+		way.mu.Lock()
+		_, there := way.line.next()
+		way.mu.Unlock()
+		if there {
+			break
+		}
+		if time.Since(start) > patience {
+			t.Fatal("the packet has not set out")
+		}
+	}
+	must(t, o.Set(Link{Partition: true}))
+	for start := time.Now(); o.Counts().Cut == 0; time.Sleep(ms) {
+		if c := o.Counts(); c.Delivered > 0 || time.Since(start) > patience {
+			t.Fatalf("the packet was not cut off: %+v", c)
+		}
 	}
 }
 
@@ -287,11 +315,19 @@ func TestTCPIsAsFastAsItsWindowAllowsAndNoFaster(t *testing.T) {
 }
 
 func TestTCPSurvivesLoss(t *testing.T) {
-	o := newOcean(t, func(c *Config) { c.Link = Link{Delay: ms, Loss: 2} })
+	const n, mtu = 2 << 20, 1500
+	o := newOcean(t, func(c *Config) { c.MTU, c.Link = mtu, Link{Delay: ms, Loss: 2} })
 	a, far := addHost(t, o, Source, "a"), addHost(t, o, Destination, "far")
-	transfer(t, a, far, 2<<20)
-	if c := o.Counts(); c.Lost == 0 {
-		t.Errorf("2 MiB in one TCP flow and nothing lost: the kernel hands packets over in one piece: %+v", c)
+	transfer(t, a, far, n)
+	if c := o.Counts(); c.Lost == 0 || c.Delivered < n/mtu {
+		t.Errorf("%d bytes in one TCP flow came in %d packets, not each alone: %+v", n, c.Delivered, c)
+	}
+	// Where nothing treats packets one by one, the kernel hands them over in larger pieces, which is fast.
+	must(t, o.Set(Link{Delay: ms}))
+	before := o.Counts()
+	transfer(t, a, far, n)
+	if pieces := o.Counts().Delivered - before.Delivered; pieces > n/mtu {
+		t.Errorf("%d bytes in one TCP flow without loss came in %d pieces", n, pieces)
 	}
 }
 
@@ -337,6 +373,9 @@ func TestAPartitionBlocksSilentlyAndHeals(t *testing.T) {
 	}
 	if _, err := b.ping(a.addr, 1, 300*ms); err == nil {
 		t.Error("a host that is cut off reaches another of its side")
+	}
+	if got := datagrams(t, o, a, b, 10); len(got) > 0 {
+		t.Errorf("%d of 10 packets have reached a host that is cut off", len(got))
 	}
 	must(t, echoes(across, patience))
 	must(t, o.SetHost(b, Link{}))
@@ -475,7 +514,7 @@ func TestNothingIsLeftOfAnOwnerThatIsKilled(t *testing.T) {
 	var network, name string
 	var pid int
 	if _, scanErr := fmt.Sscan(text, &network, &name, &pid); scanErr != nil {
-		cmd.Process.Kill()
+		_ = cmd.Process.Kill()
 		t.Fatalf("the owner said %q (%v)", text, err)
 	}
 	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
@@ -487,7 +526,7 @@ func TestNothingIsLeftOfAnOwnerThatIsKilled(t *testing.T) {
 		t.Errorf("there is no device %s", name)
 	}
 	must(t, cmd.Process.Kill())
-	cmd.Wait()
+	_ = cmd.Wait()
 
 	deadline := time.Now().Add(patience)
 	for {

@@ -491,7 +491,7 @@ func (s *stream) write() {
 			return
 		}
 		switch {
-		case c.end == io.EOF:
+		case errors.Is(c.end, io.EOF):
 			_ = s.out.(*net.TCPConn).CloseWrite() // if it cannot, the other direction says so, too
 			return
 		case c.end != nil:

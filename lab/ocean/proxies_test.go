@@ -131,8 +131,8 @@ func TestProxiesChangeNoByteAndCloseAsTheEndsDo(t *testing.T) {
 			}
 			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			go func() {
-				conn.Write(data)
-				conn.CloseWrite()
+				_, _ = conn.Write(data)
+				_ = conn.CloseWrite()
 			}()
 			got, err := io.ReadAll(conn) // ends when the server has closed, after all of it
 			if err != nil || !bytes.Equal(got, data) {
@@ -141,6 +141,37 @@ func TestProxiesChangeNoByteAndCloseAsTheEndsDo(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+func TestProxiesCloseWithoutLosingWhatIsUnread(t *testing.T) {
+	p := newProxies(t, Link{})
+	h, port := server(t, p, Source, "a")
+	conn := reach(t, h, Destination, port)
+	// What the client has no room for waits in the kernel, as the proxy's.
+	if err := conn.SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	data := make([]byte, 100_000)
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := conn.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	served := h.(*proxyHost)
+	for start, seen := time.Now(), false; ; time.Sleep(ms) {
+		p.mu.Lock()
+		open := len(served.conns)
+		p.mu.Unlock()
+		seen = seen || open > 0
+		if seen && open == 0 || time.Since(start) > time.Second {
+			break // the latter where it was over before it was seen
+		}
+	}
+	if got, err := io.ReadAll(conn); err != nil || len(got) != len(data) {
+		t.Errorf("%d of %d bytes are left of a connection that has ended: %v", len(got), len(data), err)
+	}
 }
 
 func TestProxiesBoundTheBandwidthOfAllConnectionsTogether(t *testing.T) {

@@ -182,8 +182,8 @@ func congestionControls() ([]string, error) {
 
 func noIPv6(device string) error {
 	err := sysctl("ipv6/conf/"+device+"/disable_ipv6", "1")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the kernel has no IPv6
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EROFS) {
+		return nil // no IPv6, or a container; what a kernel sends unasked is not routed anyway
 	}
 	return err
 }
