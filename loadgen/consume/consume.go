@@ -56,8 +56,11 @@ type Consumer struct {
 	index  *index
 	group  *members // nil: no group
 
-	active map[topicPartition]*partition // by the poll loop alone: what the client reads
-	kick   chan struct{}                 // wakes the manager
+	// By the poll loop alone: what the client reads, and when the first and the last records came.
+	active      map[topicPartition]*partition
+	first, last time.Time
+
+	kick chan struct{} // wakes the manager
 
 	mu       sync.Mutex
 	topics   map[string]*topicStats        // that are read; replaced by a larger one when there are more
@@ -222,6 +225,9 @@ func (c *Consumer) Run(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("what arrived since the last snapshot will have to be read again: %w", err)
 	}
+	sum := c.Progress()
+	c.log.Info("reading ended", "records", sum.Records, "first", sum.First, "duplicates", sum.Duplicates, "reordered", sum.Reordered,
+		"misplaced", sum.Misplaced, "rejected", sum.Rejected, "unobserved", sum.Unobserved, "reading", c.last.Sub(c.first))
 	if err = errors.Join(fatal, err); err != nil {
 		return fmt.Errorf("consumer %s: %w", c.cfg.ID, err)
 	}
@@ -349,6 +355,10 @@ func (c *Consumer) take(fetches kgo.Fetches, workers int, now time.Time) {
 	if len(work) == 0 {
 		return
 	}
+	if c.first.IsZero() {
+		c.first = now
+	}
+	defer func() { c.last = time.Now() }()
 	errs := make([]error, len(work))
 	var next atomic.Int32
 	var wg sync.WaitGroup

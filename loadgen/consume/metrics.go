@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
@@ -66,33 +67,7 @@ type batchStats struct {
 	counts   counts
 	first    uint64
 	rejected [message.NumKinds]uint64
-	latency  latencyStats
-}
-
-const latencyBuckets = 19
-
-// latencyStats are the counts of a Prometheus histogram, whose buckets are not
-// cumulative here; the last one is over all bounds.
-type latencyStats struct {
-	buckets [latencyBuckets + 1]uint64
-	sum     int64 // microseconds
-}
-
-// bounds of the buckets in microseconds.
-var bounds = func() (out [latencyBuckets]int64) {
-	for i, seconds := range metrics.LatencyBuckets() {
-		out[i] = int64(seconds * 1e6)
-	}
-	return out
-}()
-
-func (l *latencyStats) observe(micros int64) {
-	i := 0
-	for i < len(bounds) && micros > bounds[i] {
-		i++
-	}
-	l.buckets[i]++
-	l.sum += micros
+	latency  latency.Counts
 }
 
 // topicStats are the metrics of a topic since the process started.
@@ -113,10 +88,7 @@ func (t *topicStats) add(b *batchStats) {
 	for i, n := range b.rejected {
 		t.total.rejected[i] += n
 	}
-	for i, n := range b.latency.buckets {
-		t.total.latency.buckets[i] += n
-	}
-	t.total.latency.sum += b.latency.sum
+	t.total.latency.Add(&b.latency)
 }
 
 func (t *topicStats) addUnobserved(n uint64) {
@@ -236,14 +208,7 @@ func (k *collector) Collect(out chan<- prometheus.Metric) {
 				emit(prometheus.CounterValue, metrics.ConsumerRejected, float64(n), name, message.Kind(kind).String())
 			}
 		}
-		cumulative := map[float64]uint64{}
-		var n uint64
-		for i, bound := range metrics.LatencyBuckets() {
-			n += total.latency.buckets[i]
-			cumulative[bound] = n
-		}
-		n += total.latency.buckets[latencyBuckets]
-		out <- prometheus.MustNewConstHistogram(k.descs[metrics.ConsumerLatency], n, float64(total.latency.sum)/1e6, cumulative, name)
+		out <- total.latency.Metric(k.descs[metrics.ConsumerLatency], name)
 		emit(prometheus.GaugeValue, metrics.ConsumerLag, float64(by[name].lag), name)
 		emit(prometheus.GaugeValue, metrics.ConsumerPartitions, float64(by[name].partitions), name)
 		emit(prometheus.GaugeValue, metrics.ConsumerStreams, float64(by[name].streams), name)

@@ -132,7 +132,7 @@ func (p *partition) observe(rec *kgo.Record, decoder *message.Decoder, arrived i
 	} else if p.state.Duplicate == duplicates {
 		p.batch.first++
 		if !o.CatchUp {
-			p.batch.latency.observe(o.At - o.ID.Intended)
+			p.batch.latency.Observe(o.At - o.ID.Intended)
 		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"math"
 	"strings"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/zeebo/xxh3"
 )
 
 // Kind is what Decode made of a record.
@@ -156,7 +156,7 @@ func (d *Decoder) decode(rec *kgo.Record, sourceTopic string, id *Identity) Kind
 	id.Epoch = binary.BigEndian.Uint32(meta[atEpoch:])
 
 	if binary.BigEndian.Uint32(meta[atLength:]) != uint32(len(rec.Value)) ||
-		binary.BigEndian.Uint64(meta[atChecksum:]) != checksum(rec, sourceTopic, at, metaHeader) {
+		binary.BigEndian.Uint64(meta[atChecksum:]) != checksum(rec, sourceTopic, payloadSum(rec.Value, at), at, metaHeader) {
 		return Corrupt
 	}
 	if id.Test != d.test {
@@ -192,41 +192,50 @@ func parseInt(b []byte) (int64, bool) {
 }
 
 // checksum hashes all of rec that must arrive, apart from the checksum's own bytes: they are in the value's meta, which
-// starts at byte at, or, when at is negative, in the header with index metaHeader. Every variable part is preceded by
-// its length, and nil differs from empty, so that no two records feed the hash the same bytes.
-func checksum(rec *kgo.Record, topic string, at, metaHeader int) uint64 {
-	var digest xxhash.Digest
-	digest.Reset()
-	var b [16]byte
+// starts at byte at, or, when at is negative, in the header with index metaHeader. payload is payloadSum of what follows
+// meta, or of the whole value.
+//
+// It is a hash of hashes, so that a producer need not touch a payload again that it has hashed before. Every variable part
+// counts with its length, and nil differs from empty, so that no two records feed the hash the same bytes.
+func checksum(rec *kgo.Record, topic string, payload uint64, at, metaHeader int) uint64 {
+	var b [5*8 + maxReadable + atChecksum]byte
 	binary.LittleEndian.PutUint32(b[0:], uint32(at+1))
 	binary.LittleEndian.PutUint32(b[4:], uint32(len(topic)))
 	binary.LittleEndian.PutUint32(b[8:], length(rec.Key))
 	binary.LittleEndian.PutUint32(b[12:], length(rec.Value))
-	digest.Write(b[:])
-	digest.WriteString(topic)
-	digest.Write(rec.Key)
+	binary.LittleEndian.PutUint64(b[16:], xxh3.HashString(topic))
+	binary.LittleEndian.PutUint64(b[24:], xxh3.Hash(rec.Key))
+	binary.LittleEndian.PutUint64(b[32:], payload)
 	if at >= 0 {
-		digest.Write(rec.Value[:at+atChecksum])
-		digest.Write(rec.Value[at+MetaSize:])
-		return digest.Sum64()
+		n := copy(b[40:], rec.Value[:at+atChecksum])
+		return xxh3.Hash(b[:40+n])
 	}
-	digest.Write(rec.Value)
+	sum := xxh3.Hash(b[:40])
 	for i := range rec.Headers {
 		h := &rec.Headers[i]
 		if !strings.HasPrefix(h.Key, HeaderPrefix) {
 			continue
 		}
+		value := h.Value
+		if i == metaHeader {
+			value = value[:atChecksum]
+		}
 		binary.LittleEndian.PutUint32(b[0:], uint32(len(h.Key)))
 		binary.LittleEndian.PutUint32(b[4:], length(h.Value))
-		digest.Write(b[:8])
-		digest.WriteString(h.Key)
-		if i == metaHeader {
-			digest.Write(h.Value[:atChecksum])
-		} else {
-			digest.Write(h.Value)
-		}
+		binary.LittleEndian.PutUint64(b[8:], sum)
+		binary.LittleEndian.PutUint64(b[16:], xxh3.HashString(h.Key))
+		binary.LittleEndian.PutUint64(b[24:], xxh3.Hash(value))
+		sum = xxh3.Hash(b[:32])
 	}
-	return digest.Sum64()
+	return sum
+}
+
+// payloadSum hashes what stands in a value behind the identity.
+func payloadSum(value []byte, at int) uint64 {
+	if at >= 0 {
+		value = value[at+MetaSize:]
+	}
+	return xxh3.Hash(value)
 }
 
 // length is len(b), or the largest number for nil.

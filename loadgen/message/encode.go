@@ -20,6 +20,16 @@ func NewEncoder(format Format, topic string, filler *Filler) *Encoder {
 	return &Encoder{format: format, topic: topic, filler: filler}
 }
 
+// Payload remembers what of a record's value can stay as it is when the record is used again: all that follows the
+// identity. It belongs to one record, to whose value nobody but EncodeAgain writes.
+type Payload struct {
+	// Offset in the filler, by which the payloads of different records differ. To be set before the first use.
+	Offset uint64
+
+	from, size int
+	sum        uint64
+}
+
 // Encode makes rec the record that id describes, with a value of size bytes, or of as many as the identity needs when
 // size is smaller (see Format.MinSize). It allocates only when rec's buffers are too small.
 //
@@ -29,7 +39,18 @@ func NewEncoder(format Format, topic string, filler *Filler) *Encoder {
 //
 // The producer id must satisfy ValidateProducerID and id.Partition must not be negative, or the record will not decode.
 func (e *Encoder) Encode(rec *kgo.Record, id *Identity, key []byte, size int) {
+	e.encode(rec, id, key, size, nil)
+}
+
+// EncodeAgain is Encode for a record that is used again and again. What follows the identity is filled and hashed only when
+// it has to be: the first time, and when its place or the size has changed.
+func (e *Encoder) EncodeAgain(rec *kgo.Record, id *Identity, key []byte, size int, payload *Payload) {
+	e.encode(rec, id, key, size, payload)
+}
+
+func (e *Encoder) encode(rec *kgo.Record, id *Identity, key []byte, size int, payload *Payload) {
 	value, headers := rec.Value[:0], rec.Headers[:0]
+	had := cap(value)
 	at := -1 // of meta in the value
 	if e.format == FormatValue {
 		value = slices.Grow(value, max(size, len(id.Producer)+maxReadable-MaxProducerID+MetaSize))
@@ -46,8 +67,23 @@ func (e *Encoder) Encode(rec *kgo.Record, id *Identity, key []byte, size int) {
 	}
 	used := len(value)
 	value = slices.Grow(value, max(size-used, 0))[:max(size, used)]
-	// Following records of a stream take following parts of the filler, so that no part repeats within a batch.
-	e.filler.Fill(value[used:], id.Run+uint64(uint32(id.Partition))<<16+id.Sequence*uint64(len(value)))
+	var sum uint64
+	if payload != nil && payload.from == used && payload.size == len(value) && cap(value) == had && had > 0 {
+		sum = payload.sum
+	} else {
+		var offset uint64
+		if payload != nil {
+			offset = payload.Offset
+		} else {
+			// Following records of a stream take following parts of the filler, so that no part repeats within a batch.
+			offset = id.Run + uint64(uint32(id.Partition))<<16 + id.Sequence*uint64(len(value))
+		}
+		e.filler.Fill(value[used:], offset)
+		sum = payloadSum(value, at)
+		if payload != nil {
+			payload.from, payload.size, payload.sum = used, len(value), sum
+		}
+	}
 
 	var meta []byte
 	if e.format == FormatValue {
@@ -73,5 +109,5 @@ func (e *Encoder) Encode(rec *kgo.Record, id *Identity, key []byte, size int) {
 	binary.BigEndian.PutUint32(meta[atLength:], uint32(len(value)))
 
 	*rec = kgo.Record{Key: key, Value: value, Headers: headers, Topic: e.topic, Partition: id.Partition}
-	binary.BigEndian.PutUint64(meta[atChecksum:], checksum(rec, e.topic, at, 3))
+	binary.BigEndian.PutUint64(meta[atChecksum:], checksum(rec, e.topic, sum, at, 3))
 }

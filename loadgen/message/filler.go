@@ -40,11 +40,22 @@ func NewFiller(seed uint64, compressibility float64) (*Filler, error) {
 	return &Filler{block: block}, nil
 }
 
-// Fill writes payload to all of dst. Consecutive records that pass consecutive offsets in bytes do not repeat each other's
-// payload within 4 MiB; offsets of any value are good.
+// Fill writes payload to all of dst. Records that pass offsets in bytes which do not overlap do not repeat each other's
+// payload within 1 GiB; offsets of any value are good.
 func (f *Filler) Fill(dst []byte, offset uint64) {
 	for len(dst) > 0 {
 		n := copy(dst, f.block[offset&uint64(len(f.block)-1):])
+		// Each time around, the block is another one to a compressor, with the same runs in it.
+		if around := byte(offset / uint64(len(f.block))); around != 0 {
+			mask := uint64(around) * 0x0101010101010101
+			i := 0
+			for ; i+8 <= n; i += 8 {
+				binary.LittleEndian.PutUint64(dst[i:], binary.LittleEndian.Uint64(dst[i:])^mask)
+			}
+			for ; i < n; i++ {
+				dst[i] ^= around
+			}
+		}
 		dst = dst[n:]
 		offset += uint64(n)
 	}

@@ -14,6 +14,8 @@
 //
 // <meta> is MetaSize bytes, integers big endian: magic "\0kmt" (4), version (1), test (8), run (8), epoch (4),
 // partition (4), length of the value (4), checksum (8).
+//
+// The checksum is an XXH3 of the identity and of the hashes of topic, key and payload (see checksum).
 package message
 
 import (
@@ -96,7 +98,7 @@ const MetaSize = 41
 const MaxProducerID = 64
 
 const (
-	version   = 1
+	version   = 2
 	maxDigits = 20 // 18446744073709551615 and -9223372036854775808
 
 	// The magic starts with a byte that no producer id can contain.

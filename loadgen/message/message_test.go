@@ -75,7 +75,7 @@ func damaged(kind Kind) bool { return kind != OK && kind != Foreign }
 
 func TestReadableForm(t *testing.T) {
 	id := someIdentity()
-	if rec := newRecord(t, FormatValue, id, nil, 1000); !bytes.HasPrefix(rec.Value, []byte("producer-1;4242;1800000000123456;\x00kmt\x01")) {
+	if rec := newRecord(t, FormatValue, id, nil, 1000); !bytes.HasPrefix(rec.Value, []byte("producer-1;4242;1800000000123456;\x00kmt\x02")) {
 		t.Errorf("value starts with %q", rec.Value[:60])
 	} else if len(rec.Value) != 1000 || len(rec.Headers) != 0 {
 		t.Errorf("%d bytes of value, %d headers", len(rec.Value), len(rec.Headers))
@@ -102,18 +102,18 @@ func TestBytesAreStable(t *testing.T) {
 	id := &Identity{Test: TestHash("abc"), Producer: []byte("p"), Run: 1, Epoch: 2, Partition: 3, Sequence: 4, Intended: 5}
 	var rec kgo.Record
 	NewEncoder(FormatValue, "t", filler).Encode(&rec, id, []byte("k"), 50)
-	const want = "p;4;5;\x00kmt\x01" + "\x44\xbc\x2c\xf5\xad\x77\x09\x99" + "\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x02" + "\x00\x00\x00\x03" + "\x00\x00\x00\x32"
+	const want = "p;4;5;\x00kmt\x02" + "\x44\xbc\x2c\xf5\xad\x77\x09\x99" + "\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x02" + "\x00\x00\x00\x03" + "\x00\x00\x00\x32"
 	if got := rec.Value[:len(want)]; string(got) != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if got := fmt.Sprintf("%x", rec.Value[len(want):len(want)+8]); got != "155f3abef4575a18" {
+	if got := fmt.Sprintf("%x", rec.Value[len(want):len(want)+8]); got != "1c59d465129685c0" {
 		t.Errorf("value format: checksum %s", got)
 	}
 	if got := string(rec.Value[len(want)+8:]); got != "..." {
 		t.Errorf("filler %q", got)
 	}
 	NewEncoder(FormatHeaders, "t", filler).Encode(&rec, id, []byte("k"), 50)
-	if got := rec.Headers[3].Value; string(got[:atLength]) != want[6:6+atLength] || fmt.Sprintf("%x", got[atChecksum:]) != "419779fbad270aac" {
+	if got := rec.Headers[3].Value; string(got[:atLength]) != want[6:6+atLength] || fmt.Sprintf("%x", got[atChecksum:]) != "d985615a23bf9be2" {
 		t.Errorf("header format: meta %q, checksum %x", got[:atChecksum], got[atChecksum:])
 	}
 }
@@ -403,7 +403,7 @@ func TestMalformedKinds(t *testing.T) {
 		{"semicolons", strings.Repeat(";", 200), NotOurs},
 		{"magic too far inside", strings.Repeat("x", maxReadable+1) + meta, NotOurs},
 		{"version 0", whole[:at+4] + "\x00" + whole[at+5:], UnknownVersion},
-		{"version 2", whole[:at+4] + "\x02" + whole[at+5:], UnknownVersion},
+		{"version 1", whole[:at+4] + "\x01" + whole[at+5:], UnknownVersion},
 		{"no fields", meta, BadFields},
 		{"one field", "producer-1;" + meta, BadFields},
 		{"two fields", "producer-1;1;" + meta, BadFields},
@@ -602,12 +602,12 @@ func BenchmarkEncode(b *testing.B) {
 			encoder := NewEncoder(format, topic, newFiller(b))
 			id, key := someIdentity(), []byte("12345")
 			var rec kgo.Record
-			encoder.Encode(&rec, id, key, 1000)
+			var payload Payload
 			b.SetBytes(1000)
 			b.ReportAllocs()
 			for b.Loop() {
 				id.Sequence++
-				encoder.Encode(&rec, id, key, 1000)
+				encoder.EncodeAgain(&rec, id, key, 1000, &payload)
 			}
 		})
 	}

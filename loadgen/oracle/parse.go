@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/zeebo/xxh3"
 )
 
 // kind is what a record is.
@@ -62,7 +63,7 @@ func parse(rec *Record, topic, test string) (identity, kind) {
 		}
 		producer, sequence, intended, meta = fields[0], fields[1], fields[2], rec.Value[at:at+41]
 	}
-	if len(meta) != 41 || string(meta[:5]) != "\x00kmt\x01" {
+	if len(meta) != 41 || string(meta[:5]) != "\x00kmt\x02" {
 		return id, malformed
 	}
 	if len(producer) == 0 || len(producer) > 64 || bytes.Contains(producer, []byte(";")) {
@@ -91,9 +92,10 @@ func parse(rec *Record, topic, test string) (identity, kind) {
 	return id, ours
 }
 
-// checksum is the XXH64 of everything that must arrive, apart from itself: the
+// checksum is an XXH3 of everything that must arrive, apart from itself: the
 // last 8 bytes of meta, which stands in the value from byte at on, or in a
-// header if at is negative.
+// header if at is negative. Topic, key, payload and headers go in by their own
+// hashes.
 func checksum(rec *Record, topic string, at int) uint64 {
 	var all []byte
 	number := func(n int) { all = binary.LittleEndian.AppendUint32(all, uint32(n)) }
@@ -104,30 +106,38 @@ func checksum(rec *Record, topic string, at int) uint64 {
 		}
 		number(len(b))
 	}
+	hash := func(b []byte) { all = binary.LittleEndian.AppendUint64(all, xxh3.Hash(b)) }
+	payload, head := rec.Value, []byte(nil)
+	if at >= 0 {
+		payload, head = rec.Value[at+41:], rec.Value[:at+33]
+	}
 	number(at + 1)
 	number(len(topic))
 	length(rec.Key)
 	length(rec.Value)
-	all = append(all, topic...)
-	all = append(all, rec.Key...)
+	hash([]byte(topic))
+	hash(rec.Key)
+	hash(payload)
+	all = append(all, head...)
+	sum := xxh3.Hash(all)
 	if at >= 0 {
-		all = append(all, rec.Value[:at+33]...)
-		all = append(all, rec.Value[at+41:]...)
-		return xxhash.Sum64(all)
+		return sum
 	}
-	all = append(all, rec.Value...)
 	for _, h := range rec.Headers {
 		if !strings.HasPrefix(h.Key, "kmt-") {
 			continue
 		}
+		all = nil
 		number(len(h.Key))
 		length(h.Value)
-		all = append(all, h.Key...)
+		all = binary.LittleEndian.AppendUint64(all, sum)
+		hash([]byte(h.Key))
 		if h.Key == "kmt-meta" {
-			all = append(all, h.Value[:33]...)
+			hash(h.Value[:33])
 		} else {
-			all = append(all, h.Value...)
+			hash(h.Value)
 		}
+		sum = xxh3.Hash(all)
 	}
-	return xxhash.Sum64(all)
+	return sum
 }

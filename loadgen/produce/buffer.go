@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 )
 
 // buffer bounds the memory of records that have no outcome yet, over all
@@ -64,6 +66,7 @@ func (b *buffer) fullFor(now time.Time) time.Duration {
 // its value, and not for a promise of its own either.
 type slot struct {
 	record   kgo.Record
+	payload  message.Payload
 	promise  func(*kgo.Record, error) // resolve
 	stream   *stream
 	sequence uint64
@@ -76,13 +79,15 @@ type slot struct {
 // another goroutine than the sender's, which takes all that have gathered at
 // once.
 type slots struct {
-	own []*slot // the sender's
+	own  []*slot // the sender's
+	made uint64  // bytes of filler that they have, likewise
 
 	mu    sync.Mutex
 	freed []*slot
 }
 
-func (s *slots) get() *slot {
+// get returns a slot for a message of this size.
+func (s *slots) get(size int) *slot {
 	if len(s.own) == 0 {
 		s.mu.Lock()
 		s.own, s.freed = s.freed, s.own
@@ -92,6 +97,9 @@ func (s *slots) get() *slot {
 	if n == 0 {
 		x := &slot{}
 		x.promise = x.resolve
+		// Each slot has a part of the filler to itself, so that no two records on their way at once are alike.
+		x.payload.Offset = s.made
+		s.made += uint64(size)
 		return x
 	}
 	x := s.own[n-1]

@@ -38,18 +38,14 @@ func (p *Producer) inFlight() int64 { return p.Progress().InFlight }
 
 // collector exports what the producer counts anyway, when it is asked.
 type collector struct {
-	p       *Producer
-	latency *prometheus.HistogramVec
-	stored  prometheus.Histogram
-	descs   map[string]*prometheus.Desc
+	p      *Producer
+	stored prometheus.Histogram
+	descs  map[string]*prometheus.Desc
 }
 
 func newCollector(p *Producer) *collector {
 	c := &collector{
 		p: p,
-		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: metrics.ProducerLatency, Help: "Time from when a record was meant to be sent to its acknowledgement.", Buckets: metrics.LatencyBuckets(),
-		}, []string{metrics.LabelTopic}),
 		stored: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: metrics.LedgerTime, Help: "Time to store one snapshot of the ledger.", Buckets: metrics.LatencyBuckets(),
 		}),
@@ -58,6 +54,7 @@ func newCollector(p *Producer) *collector {
 	desc := func(name, help string, labels ...string) {
 		c.descs[name] = prometheus.NewDesc(name, help, labels, nil)
 	}
+	desc(metrics.ProducerLatency, "Time from when a record was meant to be sent to its acknowledgement.", metrics.LabelTopic)
 	desc(metrics.ProducerRecords, "Records acknowledged.", metrics.LabelTopic)
 	desc(metrics.ProducerBytes, "Bytes of the values of acknowledged records.", metrics.LabelTopic)
 	desc(metrics.ProducerScheduled, "Records that the schedule asked for.", metrics.LabelTopic)
@@ -81,7 +78,6 @@ func newCollector(p *Producer) *collector {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	c.latency.Describe(out)
 	c.stored.Describe(out)
 	for _, d := range c.descs {
 		out <- d
@@ -90,7 +86,6 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	c.latency.Collect(out)
 	c.stored.Collect(out)
 	counter := func(name string, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(c.descs[name], prometheus.CounterValue, value, labels...)
@@ -105,6 +100,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	topics := c.p.all()
 	for _, t := range topics {
 		n := &t.counts
+		t.mu.Lock()
+		latency := t.latency
+		t.mu.Unlock()
+		out <- latency.Metric(c.descs[metrics.ProducerLatency], t.name)
 		counter(metrics.ProducerRecords, float64(n.acked.Load()), t.name)
 		counter(metrics.ProducerBytes, float64(n.bytes.Load()), t.name)
 		counter(metrics.ProducerScheduled, float64(n.scheduled.Load()), t.name)

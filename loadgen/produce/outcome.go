@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -61,29 +60,29 @@ func (c *counts) fail(f failure) {
 // what became of the record.
 func (s *slot) resolve(r *kgo.Record, err error) {
 	if err != nil {
-		s.finish(s.stream.topic.p.judge(s, err), time.Time{})
+		s.finish(s.stream.topic.p.judge(s, err), 0)
 		return
 	}
 	p := s.stream.topic.p
 	if p.cfg.Acks != AcksNone {
 		s.stream.acked(s.sequence, r.Offset, s.intended)
 	}
-	s.finish(failure{}, time.Now())
+	s.finish(failure{}, p.answered.Load())
 }
 
-// finish notes a record's outcome and frees its slot.
-func (s *slot) finish(f failure, ackedAt time.Time) {
+// finish notes a record's outcome and frees its slot. The time is in Unix microseconds.
+func (s *slot) finish(f failure, ackedAt int64) {
 	t := s.stream.topic
 	p := t.p
 	if f.reason == "" {
 		t.counts.acked.Add(1)
 		t.counts.bytes.Add(uint64(len(s.record.Value)))
 		if p.cfg.Acks != AcksNone {
-			micros := ackedAt.UnixMicro() - s.intended
+			micros := ackedAt - s.intended
 			t.mu.Lock()
 			t.acks.Record(micros)
+			t.latency.Observe(micros)
 			t.mu.Unlock()
-			t.latency.Observe(float64(micros) / 1e6)
 		}
 	} else {
 		if f.certain {

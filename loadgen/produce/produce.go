@@ -57,14 +57,15 @@ type Producer struct {
 	closeClient func()
 	hand        func(context.Context, *kgo.Record, func(*kgo.Record, error))
 
-	pending sync.WaitGroup // records without an outcome
-	lost    atomic.Uint64  // connections lost so far
-	losses  atomic.Uint64  // times the client noticed that the cluster had lost data
-	late    atomic.Int64   // most by which we were behind, in nanoseconds, since the last snapshot
-	lateNow atomic.Int64   // likewise, in the last batch
-	started time.Time
-	ready   atomic.Bool
-	cancel  atomic.Pointer[context.CancelCauseFunc]
+	pending  sync.WaitGroup // records without an outcome
+	lost     atomic.Uint64  // connections lost so far
+	answered atomic.Int64   // when a broker last answered, in Unix microseconds
+	losses   atomic.Uint64  // times the client noticed that the cluster had lost data
+	late     atomic.Int64   // most by which we were behind, in nanoseconds, since the last snapshot
+	lateNow  atomic.Int64   // likewise, in the last batch
+	started  time.Time
+	ready    atomic.Bool
+	cancel   atomic.Pointer[context.CancelCauseFunc]
 }
 
 // New checks the configuration and reads the settings file. It does not reach
@@ -117,7 +118,6 @@ func (p *Producer) newTopic(name string) *topic {
 		encoder: message.NewEncoder(p.cfg.format(), name, p.filler),
 		wake:    make(chan struct{}, 1),
 		acks:    latency.New(),
-		latency: p.metrics.latency.WithLabelValues(name),
 		id:      message.Identity{Test: message.TestHash(p.cfg.TestID), Producer: []byte(p.cfg.ID), Run: p.run},
 	}
 	t.setting.Store(&Setting{Rate: p.cfg.Throughput, Size: p.cfg.MessageSize})
@@ -416,6 +416,12 @@ func (p *Producer) dataLost(name string, partition int32) {
 
 // hooks hear from the client what its promises do not tell.
 type hooks struct{ p *Producer }
+
+// OnBrokerRead notes when an answer came: what it acknowledges is told right after, record by record,
+// and need not ask for the time each time.
+func (h hooks) OnBrokerRead(kgo.BrokerMetadata, int16, int, time.Duration, time.Duration, error) {
+	h.p.answered.Store(time.Now().UnixMicro())
+}
 
 // OnBrokerDisconnect counts lost connections.
 func (h hooks) OnBrokerDisconnect(kgo.BrokerMetadata, net.Conn) { h.p.lost.Add(1) }

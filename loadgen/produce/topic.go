@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -35,12 +34,12 @@ type topic struct {
 	current  atomic.Pointer[epoch] // what the sender uses
 	limit    atomic.Int64          // of a batch, in bytes
 
-	counts  counts
-	slots   slots
-	latency prometheus.Observer
+	counts counts
+	slots  slots
 
-	mu   sync.Mutex
-	acks *latency.Histogram // of this second
+	mu      sync.Mutex
+	acks    *latency.Histogram // of this second
+	latency latency.Counts     // since the start
 
 	// The sender's own.
 	schedule *schedule.Schedule
@@ -173,19 +172,31 @@ func (t *topic) send(now time.Time) (more bool) {
 		return false
 	}
 	more = true
+	// All at once, since whoever notes outcomes writes to the same memory. None
+	// of these can have an outcome before it is offered.
+	t.p.pending.Add(room)
+	t.counts.inFlight.Add(int64(room))
+	offered := 0
 	var unreserved uint64
 	for i := range room {
-		if t.offer(batch.At(i)) {
+		if t.offer(batch.At(i).UnixMicro(), now) {
+			offered++
 			continue
 		}
 		if free { // wait for the ledger
-			t.p.buffer.release(int64(room-i) * t.cost)
-			asked, room, more = i, i, false
+			asked, more = i, false
 			break
 		}
-		t.p.buffer.release(t.cost)
 		t.picked++
 		unreserved++
+	}
+	if unsent := room - offered; unsent > 0 {
+		t.p.buffer.release(int64(unsent) * t.cost)
+		t.counts.inFlight.Add(-int64(unsent))
+		t.p.pending.Add(-unsent)
+		if free {
+			room = offered
+		}
 	}
 	t.asked += uint64(asked)
 	t.counts.scheduled.Add(uint64(asked))
@@ -198,8 +209,9 @@ func (t *topic) send(now time.Time) (more bool) {
 }
 
 // offer hands one record to the client, or returns false if the ledger has not
-// reserved a sequence for it. The record has room in the buffer.
-func (t *topic) offer(intended time.Time) bool {
+// reserved a sequence for it. The record has room in the buffer, and counts as
+// in flight. Its time is about now; intended is in Unix microseconds.
+func (t *topic) offer(intended int64, now time.Time) bool {
 	e := t.current.Load()
 	partition, key := e.keys.Pick(t.picked)
 	st := e.streams[partition]
@@ -212,22 +224,21 @@ func (t *topic) offer(intended time.Time) bool {
 	}
 	t.picked++
 
-	s := t.slots.get()
-	s.stream, s.sequence, s.intended, s.cost = st, sequence, intended.UnixMicro(), t.cost
+	s := t.slots.get(t.size)
+	s.stream, s.sequence, s.intended, s.cost = st, sequence, intended, t.cost
 	s.lost = t.p.lost.Load()
 	if cap(s.record.Value) > 2*t.size+4096 {
 		s.record.Value = nil // a smaller size was set: the buffer counts on it
 	}
 	t.id.Partition, t.id.Sequence, t.id.Intended = partition, sequence, s.intended
-	t.encoder.Encode(&s.record, &t.id, key, t.size)
+	t.encoder.EncodeAgain(&s.record, &t.id, key, t.size, &s.payload)
+	s.record.Timestamp = now // else the client would ask for the time once more
 
 	st.used(sequence)
-	t.p.pending.Add(1)
-	t.counts.inFlight.Add(1)
 	if batchSize(&s.record) > t.limit.Load() {
 		// The client would send it, and the broker's refusal would take all that
 		// waits for the same partition with it.
-		s.finish(failure{reason: reasonTooLarge, certain: true}, time.Time{})
+		s.finish(failure{reason: reasonTooLarge, certain: true}, 0)
 		return true
 	}
 	t.p.hand(context.Background(), &s.record, s.promise)

@@ -1,0 +1,82 @@
+package message
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Records that are used again are as good as new ones, whatever changes between two uses.
+func TestEncodeAgain(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for _, format := range formats {
+		encoder := NewEncoder(format, topic, newFiller(t))
+		var rec kgo.Record
+		payload := Payload{Offset: 12345}
+		kept := 0
+		for range 5000 {
+			id := someIdentity()
+			id.Sequence = 1_000_000 + rng.Uint64N(1_000_000)
+			if rng.IntN(10) == 0 {
+				id.Sequence = rng.Uint64N(1 << rng.UintN(64))
+			}
+			if rng.IntN(10) == 0 {
+				id.Producer = []byte("a-producer-of-another-length"[:1+rng.IntN(20)])
+			}
+			size := 400
+			if rng.IntN(20) == 0 {
+				size = rng.IntN(1000)
+			}
+			if rng.IntN(50) == 0 {
+				rec.Value = nil // its memory was given back
+			}
+			before := append([]byte(nil), rec.Value...)
+			encoder.EncodeAgain(&rec, id, []byte("key"), size, &payload)
+			if kind, got := decode(&rec); kind != OK || got.Sequence != id.Sequence {
+				t.Fatalf("%v: decoded as %v, %+v, want %+v", format, kind, got, id)
+			}
+			if n := len(rec.Value); n > 200 && len(before) == n && bytes.Equal(before[200:], rec.Value[200:]) {
+				kept++
+			}
+			// A damage anywhere is found, also in what was hashed long ago.
+			if len(rec.Value) > 0 {
+				i := rng.IntN(len(rec.Value))
+				rec.Value[i] ^= 1
+				if kind, _ := decode(&rec); kind == OK {
+					t.Fatalf("%v: byte %d of %d was changed and nobody noticed", format, i, len(rec.Value))
+				}
+				rec.Value[i] ^= 1
+			}
+		}
+		if kept < 1000 {
+			t.Errorf("%v: the payload was kept %d times of 5000", format, kept)
+		}
+	}
+}
+
+// Payloads at offsets beyond the block do not repeat it, and compress as they should.
+func TestFillerGoesOnBeyondItsBlock(t *testing.T) {
+	for _, c := range []float64{0, 0.5} {
+		filler, err := NewFiller(7, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, err := zstd.NewWriter(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What a batch holds of two parts of the block, a lap apart.
+		batch := make([]byte, 1_000_000)
+		for i := 0; i < len(batch); i += 2000 {
+			filler.Fill(batch[i:i+1000], uint64(i))
+			filler.Fill(batch[i+1000:i+2000], uint64(i+fillerBlock))
+		}
+		taken := 1 - float64(len(z.EncodeAll(batch, nil)))/float64(len(batch))
+		if taken < c-0.03 || taken > c+0.03 {
+			t.Errorf("compressibility %v: zstd takes away %.3f", c, taken)
+		}
+	}
+}
