@@ -4,7 +4,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LOADGEN := bin/loadgen
 
-# Arguments for demo, lab, scenarios, images, versions, secrets and preflight: make demo ARGS='--mirror-fault drop'
+# Arguments for demo, lab, scenarios, bench, images, versions, secrets and preflight: make demo ARGS='--mirror-fault drop'
 ARGS ?=
 
 # The stacks in the order in which they come up. They go the other way round.
@@ -73,8 +73,10 @@ destroy: ## Destroy both stacks, the destination first
 	pulumi destroy --stack $(DESTINATION) $(ARGS)
 	pulumi destroy --stack $(SOURCE) $(ARGS)
 
-bench: ## Benchmarks of the hot paths
-	go test -run '^$$' -bench . -benchmem ./...
+bench: build ## Side by side with other clients, on a broker of its own; about 20 minutes
+	@.ci/setup bench
+	go build -buildvcs=false -o bin/bench ./bench
+	bin/bench --loadgen $(LOADGEN) $(ARGS)
 
 clean: ## Remove what make built
 	rm -rf bin

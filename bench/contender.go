@@ -55,6 +55,8 @@ type contender struct {
 	read func(output string) (said, error)
 	// ends says that it does not end by itself: it is stopped once its metrics show all records.
 	endless bool
+	// sheds says that it follows a schedule, and may fall short of all records.
+	sheds bool
 }
 
 // said is what a contender reports.
@@ -63,6 +65,7 @@ type said struct {
 	Bytes   int64   `json:"bytes"`
 	Seconds float64 `json:"seconds"`
 	Version string  `json:"version,omitempty"`
+	Shed    int64   `json:"-"`
 }
 
 func producers() []contender {
@@ -226,7 +229,10 @@ func readOurs(message, records string) func(string) (said, error) {
 			if took, ok := entry["reading"].(float64); ok {
 				s.Seconds = took / 1e9
 			}
-			for _, bad := range []string{"shed", "failed", "unresolved", "duplicates", "rejected", "unobserved", "misplaced"} {
+			if n, ok := entry["shed"].(float64); ok {
+				s.Shed = int64(n)
+			}
+			for _, bad := range []string{"failed", "unresolved", "duplicates", "rejected", "unobserved", "misplaced"} {
 				if n, ok := entry[bad].(float64); ok && n > 0 {
 					return s, fmt.Errorf("%v records are %s: %s", n, bad, strings.TrimSpace(line))
 				}

@@ -185,28 +185,28 @@ func (k *broker) deleteTopics(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// written returns how many records a topic holds and how long it took to append them.
-func (k *broker) written(ctx context.Context, name string) (records int64, took time.Duration, err error) {
-	firsts, err := k.admin.ListOffsetsAfterMilli(ctx, 0, name)
+// written returns how many records topics hold and how long it took to append them.
+func (k *broker) written(ctx context.Context, names ...string) (records int64, took time.Duration, err error) {
+	firsts, err := k.admin.ListOffsetsAfterMilli(ctx, 0, names...)
 	if err == nil {
 		err = firsts.Error()
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("ask when topic %s was begun: %w", name, err)
+		return 0, 0, fmt.Errorf("ask when topics %s were begun: %w", names, err)
 	}
-	lasts, err := k.admin.ListMaxTimestampOffsets(ctx, name)
+	lasts, err := k.admin.ListMaxTimestampOffsets(ctx, names...)
 	if err == nil {
 		err = lasts.Error()
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("ask when topic %s was last written: %w", name, err)
+		return 0, 0, fmt.Errorf("ask when topics %s were last written: %w", names, err)
 	}
-	ends, err := k.admin.ListEndOffsets(ctx, name)
+	ends, err := k.admin.ListEndOffsets(ctx, names...)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("ask for the end of topic %s: %w", name, err)
+		return 0, 0, fmt.Errorf("ask for the end of topics %s: %w", names, err)
 	}
 	first, last := int64(0), int64(0)
 	ends.Each(func(o kadm.ListedOffset) {

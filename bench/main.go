@@ -195,6 +195,7 @@ type bench struct {
 	broker *broker // started when it is first needed
 	// metricsAddress is where our consumer serves its metrics.
 	metricsAddress string
+	compiled       map[string]bool // benchmarks by package
 	machine        machine
 }
 

@@ -26,6 +26,7 @@ type result struct {
 	Repetitions int               `json:"repetitions,omitempty"`
 	Runs        []measured        `json:"runs,omitempty"`
 	Benchmarks  []benchmark       `json:"benchmarks,omitempty"`
+	Trials      []trial           `json:"trials,omitempty"`
 }
 
 // machine is where it was measured.
@@ -44,6 +45,7 @@ type measured struct {
 	Repetition int     `json:"repetition"`
 	Size       int     `json:"size"`
 	Records    int64   `json:"records"`
+	Shed       int64   `json:"shed,omitempty"`
 	Partitions int     `json:"partitions"`
 	Topics     int     `json:"topics,omitempty"`
 	Processes  int     `json:"processes,omitempty"`

@@ -30,8 +30,32 @@ func (b *bench) need(ctx context.Context) error {
 		}
 		b.metricsAddress = "127.0.0.1:" + strconv.Itoa(ports[0])
 	}
-	_, err := b.needBroker(ctx)
-	return err
+	if b.broker != nil {
+		return nil
+	}
+	if _, err := b.needBroker(ctx); err != nil {
+		return err
+	}
+	return b.warmUp(ctx)
+}
+
+// warmUp has the broker's JVM compile what it needs, lest the first contender pay for it.
+func (b *bench) warmUp(ctx context.Context) error {
+	b.say("warming the broker up")
+	l := load{topic: "warm-up", partitions: partitions, records: 400_000, size: 1000}
+	if b.quick {
+		l.records /= 2
+	}
+	if err := b.fill(ctx, l); err != nil {
+		return err
+	}
+	out := b.newResult("warm-up", "")
+	for range 2 {
+		if _, err := b.once(ctx, contender{name: bare, command: rawCommand("raw-consume"), read: readJSON}, l, out); err != nil {
+			return err
+		}
+	}
+	return b.broker.deleteTopics(ctx, l.topic)
 }
 
 // loadOf is the work of one run: as many bytes for each size, but of small records not more than
@@ -228,14 +252,14 @@ func (b *bench) once(ctx context.Context, c contender, l load, out *result) (mea
 	if err != nil {
 		return measured{}, fmt.Errorf("%s: %w\n%s", c.name, err, proc.failure())
 	}
-	if s.Records != l.records {
+	if s.Records != l.records && !(c.sheds && s.Records+s.Shed == l.records) {
 		return measured{}, fmt.Errorf("%s: %d records, should be %d", c.name, s.Records, l.records)
 	}
 	if s.Version != "" {
 		out.Versions[c.name] = s.Version
 	}
 	cpu, peak := proc.used()
-	return measured{Contender: c.name, Size: l.size, Records: l.records, Partitions: l.partitions, Said: s.Seconds,
+	return measured{Contender: c.name, Size: l.size, Records: s.Records, Shed: s.Shed, Partitions: l.partitions, Said: s.Seconds,
 		CPU: cpu.Seconds(), BrokerCPU: (after - before).Seconds(), PeakRSS: peak, Wall: wall.Seconds()}, nil
 }
 
