@@ -60,7 +60,7 @@ secrets: ## Passwords and certificates into both stacks' configuration, as Pulum
 versions: ## Pin the newest node image and EKS add-ons in both stacks' configuration
 	go run ./preflight versions $(ARGS)
 
-images: ## Make ECR repositories, build and mirror images by digest (but for those of charts), write them into both stacks' configuration
+images: ## Make ECR repositories, build and mirror every image by digest, write them into both stacks' configuration
 	go run ./images --version $(VERSION) $(ARGS)
 
 preflight: ## Check tools, credentials, configuration, quotas, images: before the first dollar

@@ -23,6 +23,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/spf13/cobra"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/images/catalogue"
 )
 
 func main() {
@@ -95,12 +97,15 @@ func long() string {
 images there, verifies their digests, and sets images.NAME in the stacks' configuration.
 "pulumi up" refuses an image without digest. Run again, it copies what is missing.
 
-The images, beside those that the Helm charts bring along:
+The images, those that Helm charts run among them:
 `)
-	for _, im := range catalogue() {
+	for _, im := range catalogue.All() {
 		from := im.Upstream
 		if from == "" {
 			from = "./loadgen"
+		}
+		if im.Chart != "" {
+			from += ", of the chart " + im.Chart + " " + catalogue.Charts()[im.Chart]
 		}
 		if im.Optional {
 			from += " (optional: --only or --all)"
@@ -259,7 +264,7 @@ func (s *settings) registries(ctx context.Context) ([]*registry, error) {
 }
 
 // bring brings one image to all registries, and returns by registry the reference there.
-func (s *settings) bring(ctx context.Context, im image, registries []*registry, stdout io.Writer) (map[int]string, error) {
+func (s *settings) bring(ctx context.Context, im catalogue.Image, registries []*registry, stdout io.Writer) (map[int]string, error) {
 	from, label := im.Upstream, hint(im.Upstream)
 	var img v1.Image
 	var err error

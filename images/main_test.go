@@ -33,6 +33,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/images/catalogue"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
 )
 
@@ -588,5 +589,37 @@ func TestAnAgentThatIsNotTheExpectedOneIsRefused(t *testing.T) {
 			t.Errorf("%q, %v", data, err)
 		}
 		served = nil
+	}
+}
+
+// Every image can be copied: its upstream has an exact version, and its repository a name that ECR takes.
+func TestTheCatalogue(t *testing.T) {
+	keys, repositories, charts := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, im := range catalogue.All() {
+		if keys[im.Key] || repositories[im.Repository] || im.About == "" {
+			t.Errorf("%+v: no key and repository of its own, or not described", im)
+		}
+		keys[im.Key], repositories[im.Repository] = true, true
+		if _, err := name.NewRepository("example.com/kmt/" + im.Repository); err != nil {
+			t.Errorf("%s: %v", im.Key, err)
+		}
+		if im.Chart != "" {
+			charts[im.Chart] = true
+			if catalogue.Charts()[im.Chart] == "" || im.Optional {
+				t.Errorf("%s: of the chart %q, which has no version, or optional", im.Key, im.Chart)
+			}
+		}
+		if im.Key == catalogue.Loadgen {
+			continue
+		}
+		ref, err := name.NewTag(im.Upstream, name.StrictValidation)
+		if err != nil || ref.TagStr() == "latest" {
+			t.Errorf("%s: upstream %q is none of an exact version: %v", im.Key, im.Upstream, err)
+		}
+	}
+	for chart := range catalogue.Charts() {
+		if !charts[chart] {
+			t.Errorf("the chart %s has no image", chart)
+		}
 	}
 }

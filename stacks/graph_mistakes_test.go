@@ -181,6 +181,11 @@ var checks = []graphCheck{
 		setInput(source, "StatefulSet", "kafka", "apache/kafka:3.9.1", under(container, "image")...),
 		setInput(source, "StatefulSet", "kafka", "registry.example/loadgen@sha256:12", under(podSpec, "initContainers", "0", "image")...),
 		setInput(source, "Release", "chaos-mesh", "^2.8", "version"),
+		setInput(source, "Release", "chaos-mesh", nil, "values", "chaosDaemon", "image"),
+		setInput(source, "Release", "chaos-mesh", "registry.k8s.io/pause:3.10", "values", "controllerManager", "podChaos", "podFailure", "pauseImage"),
+		setInput(source, "Release", "kube-prometheus-stack", nil, "values", "prometheusOperator", "prometheusConfigReloader", "image", "sha"),
+		setInput(source, "Release", "metrics-server", "0.8.1", "values", "image", "tag"),
+		setInput(destination, "Release", "kube-prometheus-stack", "quay.io", "values", "grafana", "sidecar", "image", "registry"),
 	}},
 	{"only who needs it has a token", checkTokens, []mistake{
 		setInput(source, "StatefulSet", "kafka", nil, under(podSpec, "automountServiceAccountToken")...),

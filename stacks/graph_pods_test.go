@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/images/catalogue"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/chaos"
+	"github.com/AppsFlyer/kafka-mirror-tester/infra/enginetest"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/livemap"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/monitoring"
@@ -244,8 +246,33 @@ func checkImages(g *graph, wrong complain) {
 			if !exactVersion.MatchString(word(r.Inputs, "version")) {
 				wrong(name(r), "version %q", r.Get("version"))
 			}
+			s.checkChartsImages(r, wrong)
 		}
 	}
+}
+
+// charts are the releases by the keys of their charts in the catalogue.
+var charts = map[string]string{
+	catalogue.ChaosMesh: "chaos-mesh", catalogue.KubePrometheusStack: "kube-prometheus-stack",
+	catalogue.NodeProblemDetector: "node-problem-detector", catalogue.MetricsServer: "metrics-server",
+}
+
+// checkChartsImages: a release's values name every image of its chart, from our registry and by digest.
+func (s *side) checkChartsImages(r enginetest.Resource, wrong complain) {
+	values := fmt.Sprint(r.Get("values"))
+	for _, image := range catalogue.All() {
+		if charts[image.Chart] != r.Name || strings.HasPrefix(image.Key, "grafana") && in(r.Inputs, "values", "grafana", "enabled") == false {
+			continue
+		}
+		if _, digest, _ := strings.Cut(s.config.Images[image.Key], "@sha256:"); !strings.Contains(values, digest) || !strings.Contains(values, strings.ToLower(image.Key)) {
+			wrong(name(r), "does not run images.%s, %s", image.Key, s.config.Images[image.Key])
+		}
+	}
+	walk(r.Get("values"), "values", func(path, text string) {
+		if strings.HasSuffix(path, "mage.registry") && text != "registry.example" || strings.HasSuffix(path, "pauseImage") && !pinned.MatchString(text) {
+			wrong(name(r), "%s is %s", path, text)
+		}
+	})
 }
 
 // tokenWithoutRules has who needs a token though it may do nothing.

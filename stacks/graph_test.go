@@ -5,7 +5,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"maps"
@@ -146,13 +145,8 @@ func newGraph(t *testing.T, name string) *graph {
 			g.secrets[markOf(value)] = key
 		}
 	}
-	images := map[string]string{}
-	for i, key := range []string{"loadgen", "kafka", "externalDns", "headlamp", "ureplicator", "brooklin", "weavescope", "kubernetesDashboard"} {
-		images[key] = fmt.Sprintf("registry.example/%s@sha256:%s", strings.ToLower(key), strings.Repeat(fmt.Sprint(i), 64))
-	}
-	pinned, _ := json.Marshal(images)
 	stackOf := func(role string, own map[string]string) *enginetest.Stack {
-		values := map[string]string{"images": string(pinned)}
+		values := map[string]string{}
 		if v.secure {
 			values["secure"] = "true"
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/images/catalogue"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
@@ -78,11 +79,11 @@ func stackConfig(t *testing.T, file string, values map[string]string) map[string
 
 const projectName = "kafka-mirror-tester"
 
-// fakeImages pins every image by a digest of one digit.
+// fakeImages pins every image by a digest of its own.
 func fakeImages() string {
 	images := map[string]string{}
-	for i, name := range []string{"loadgen", "kafka", "externalDns", "headlamp", "ureplicator", "brooklin"} {
-		images[name] = fmt.Sprintf("registry.example/%s@sha256:%s", strings.ToLower(name), strings.Repeat(fmt.Sprint(i), 64))
+	for i, name := range catalogue.Keys() {
+		images[name] = fmt.Sprintf("registry.example/%s@sha256:%064d", strings.ToLower(name), i)
 	}
 	text, _ := json.Marshal(images)
 	return string(text)

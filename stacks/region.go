@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/config"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/dashboards"
+	"github.com/AppsFlyer/kafka-mirror-tester/images/catalogue"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/chaos"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/cluster"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/cost"
@@ -240,7 +241,7 @@ func (r *region) newChaos(workers chaos.Pods, after ...pulumi.Resource) (err err
 		return nil
 	}
 	r.mesh, err = chaos.NewMesh(r.ctx, "chaos-mesh", &chaos.MeshArgs{
-		Namespace: r.ChaosNamespace, Chart: chaos.Chart(r.version(vChaosMesh)), SelfTest: r.Images["loadgen"],
+		Namespace: r.ChaosNamespace, Chart: chaos.Chart(r.version(catalogue.ChaosMesh)), SelfTest: r.Images["loadgen"],
 		Controller: r.Images["chaosMesh"], Daemon: r.Images["chaosDaemon"], Pause: r.Images["pause"],
 	}, r.inCluster())
 	if err != nil {
@@ -287,7 +288,7 @@ func (r *region) newMonitoring(grafana *monitoring.GrafanaArgs, after ...pulumi.
 	}
 	args := &monitoring.StackArgs{
 		Namespace: r.MonitoringNamespace, Region: r.name, Rules: rules,
-		Chart: monitoring.StackChart(r.version(vKubePrometheusStack)),
+		Chart: monitoring.StackChart(r.version(catalogue.KubePrometheusStack)),
 		Images: monitoring.Images{
 			Operator: r.Images["prometheusOperator"], Reloader: r.Images["prometheusReloader"], Prometheus: r.Images["prometheus"],
 			StateMetrics: r.Images["kubeStateMetrics"], NodeExporter: r.Images["nodeExporter"],
@@ -298,8 +299,8 @@ func (r *region) newMonitoring(grafana *monitoring.GrafanaArgs, after ...pulumi.
 	if r.aws() {
 		args.Hostname = "prometheus." + r.domain()
 		args.Readers = []string{r.PeerCidr}
-		args.NodeProblemDetector = &monitoring.AddOn{Chart: monitoring.NodeProblemDetectorChart(r.version(vNodeProblemDetector)), Image: r.Images["nodeProblemDetector"]}
-		args.MetricsServer = &monitoring.AddOn{Chart: monitoring.MetricsServerChart(r.version(vMetricsServer)), Image: r.Images["metricsServer"]}
+		args.NodeProblemDetector = &monitoring.AddOn{Chart: monitoring.NodeProblemDetectorChart(r.version(catalogue.NodeProblemDetector)), Image: r.Images["nodeProblemDetector"]}
+		args.MetricsServer = &monitoring.AddOn{Chart: monitoring.MetricsServerChart(r.version(catalogue.MetricsServer)), Image: r.Images["metricsServer"]}
 	}
 	r.prom, err = monitoring.NewStack(r.ctx, "monitoring", args, r.inCluster(), pulumi.DependsOn(after))
 	return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/images/catalogue"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/livemap"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
@@ -119,26 +120,24 @@ func (s *Settings) SetDefaults() {
 	}
 }
 
-// Keys of versions.
+// Keys of versions, besides those of Helm charts.
 const (
-	vPlugin              = "kubernetesPlugin"
-	vVpcCni              = "vpcCni"
-	vKubeProxy           = "kubeProxy"
-	vCoreDNS             = "coreDns"
-	vPodIdentityAgent    = "podIdentityAgent"
-	vChaosMesh           = "chaosMesh"
-	vKubePrometheusStack = "kubePrometheusStack"
-	vNodeProblemDetector = "nodeProblemDetector"
-	vMetricsServer       = "metricsServer"
+	vPlugin           = "kubernetesPlugin"
+	vVpcCni           = "vpcCni"
+	vKubeProxy        = "kubeProxy"
+	vCoreDNS          = "coreDns"
+	vPodIdentityAgent = "podIdentityAgent"
 )
 
 // defaultVersions are those of what is the same on every cluster. EKS's own add-ons have none: which
 // ones there are depends on the version of Kubernetes, and `make versions` asks AWS.
 func defaultVersions() map[string]string {
-	return map[string]string{
-		vPlugin: "4.26.0", vVpcCni: "", vKubeProxy: "", vCoreDNS: "", vPodIdentityAgent: "",
-		vChaosMesh: "2.8.3", vKubePrometheusStack: "88.5.3", vNodeProblemDetector: "2.4.1", vMetricsServer: "3.13.1",
+	versions := catalogue.Charts()
+	versions[vPlugin] = "4.26.0"
+	for _, key := range []string{vVpcCni, vKubeProxy, vCoreDNS, vPodIdentityAgent} {
+		versions[key] = ""
 	}
+	return versions
 }
 
 // version returns the version with this key.
@@ -202,12 +201,7 @@ func (s *Settings) validate(stack *Stack) error {
 			errs = append(errs, err)
 		}
 	}
-	known := []string{
-		"loadgen", "kafka", "externalDns", "headlamp", "ureplicator", "brooklin", "weavescope", "kubernetesDashboard",
-		// Those that charts bring are theirs, in the chart's version, unless they are named here.
-		"chaosMesh", "chaosDaemon", "pause", "prometheusOperator", "prometheusReloader", "prometheus", "kubeStateMetrics",
-		"nodeExporter", "grafana", "grafanaSidecar", "nodeProblemDetector", "metricsServer",
-	}
+	known := catalogue.Keys()
 	for _, key := range slices.Sorted(maps.Keys(s.Images)) {
 		if !slices.Contains(known, key) {
 			refuse("images.%s: there is no such image: use %s", key, strings.Join(known, ", "))

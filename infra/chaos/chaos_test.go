@@ -23,7 +23,10 @@ const (
 )
 
 func meshArgs() *chaos.MeshArgs {
-	return &chaos.MeshArgs{Namespace: "chaos", Chart: chaos.Chart("2.8.3"), SelfTest: "loadgen" + digest}
+	return &chaos.MeshArgs{
+		Namespace: "chaos", Chart: chaos.Chart("2.8.3"), SelfTest: "loadgen" + digest,
+		Controller: "1.dkr.ecr.us-east-1.amazonaws.com/kmt/chaos-mesh" + digest, Daemon: "r.example/chaos-daemon" + digest, Pause: "r.example/pause" + digest,
+	}
 }
 
 // region is a program with Chaos Mesh and, if there is one, a fault. A test changes both between
@@ -190,19 +193,20 @@ func TestWhatEachKindAsksOfChaosMesh(t *testing.T) {
 
 func TestOnlyWhatIsMeantCanBeHurt(t *testing.T) {
 	r := &region{mesh: meshArgs()}
-	r.mesh.Controller = "1.dkr.ecr.us-east-1.amazonaws.com/kmt/chaos-mesh:v2.8.3" + digest
 	s := r.stack(t)
 	s.Up()
 	release := s.Resource("kubernetes:helm.sh/v3:Release", "chaos-mesh")
 	for path, want := range map[string]any{
 		"version": "2.8.3",
-		"values.controllerManager.enableFilterNamespace": true,
-		"values.controllerManager.image.registry":        "1.dkr.ecr.us-east-1.amazonaws.com",
-		"values.controllerManager.image.repository":      "kmt/chaos-mesh@sha256",
-		"values.controllerManager.image.tag":             digest[len("@sha256:"):],
-		"values.chaosDaemon.runtime":                     "containerd",
-		"values.chaosDaemon.socketPath":                  "/run/containerd/containerd.sock",
-		"values.dashboard.create":                        false,
+		"values.controllerManager.enableFilterNamespace":          true,
+		"values.controllerManager.image.registry":                 "1.dkr.ecr.us-east-1.amazonaws.com",
+		"values.controllerManager.image.repository":               "kmt/chaos-mesh@sha256",
+		"values.controllerManager.image.tag":                      digest[len("@sha256:"):],
+		"values.controllerManager.podChaos.podFailure.pauseImage": "r.example/pause" + digest,
+		"values.chaosDaemon.image.repository":                     "chaos-daemon@sha256",
+		"values.chaosDaemon.runtime":                              "containerd",
+		"values.chaosDaemon.socketPath":                           "/run/containerd/containerd.sock",
+		"values.dashboard.create":                                 false,
 	} {
 		if got := release.Get(path); !equal(got, want) {
 			t.Errorf("%s: %v, want %v", path, got, want)
@@ -256,7 +260,7 @@ func TestMistakesAreNamed(t *testing.T) {
 	}
 	r := &region{mesh: &chaos.MeshArgs{Chart: chaos.Chart("^2.8"), Controller: "chaos-mesh:latest"}}
 	_, err := r.stack(t).TryUp()
-	for _, want := range []string{"namespace of Chaos Mesh", "versions.chaosMesh", "^2.8", "images.chaosMesh", "chaos-mesh:latest"} {
+	for _, want := range []string{"namespace of Chaos Mesh", "versions.chaosMesh", "^2.8", "images.chaosMesh", "chaos-mesh:latest", "images.chaosDaemon: no image: run make images", "images.pause: no image"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)
 		}

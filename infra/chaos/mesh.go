@@ -4,8 +4,6 @@ package chaos
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	helm "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/helm/v3"
@@ -38,14 +36,11 @@ type MeshArgs struct {
 	// Namespace is made for it, and allows privileged pods.
 	Namespace string
 	Chart     kube.Chart
-	// Controller and Daemon are images of Chaos Mesh by digest; empty for those of the chart's version.
+	// Controller and Daemon are images of Chaos Mesh, of the chart's version, by digest.
 	Controller, Daemon string
-	// Pause is the image by digest that takes a container's place during an outage. Empty for
-	// registry.k8s.io/pause:3.10. Our containers have a command that it has not got, so that it never
-	// runs: a broker is as well down if the image cannot be had.
+	// Pause is the image by digest that takes a container's place during an outage, such as
+	// registry.k8s.io/pause. Our containers have a command that it has not got, so that it never runs.
 	Pause string
-	// ContainerdSocket on the nodes; empty for /run/containerd/containerd.sock, as on Amazon Linux.
-	ContainerdSocket string
 	// SelfTest is the load generator's image by digest. With it, a Job proves that nodes can delay and
 	// lose packets (sch_netem), before any fault of the network. Empty where there are to be none.
 	SelfTest string
@@ -57,11 +52,12 @@ func (a *MeshArgs) validate() error {
 		errs = append(errs, errors.New("namespace of Chaos Mesh: none: name the one to make"))
 	}
 	errs = append(errs, a.Chart.Validate("versions.chaosMesh"))
-	images := map[string]string{"chaosMesh": a.Controller, "chaosDaemon": a.Daemon, "pause": a.Pause, "loadgen": a.SelfTest}
-	for _, key := range slices.Sorted(maps.Keys(images)) {
-		if images[key] != "" {
-			errs = append(errs, kube.CheckImage("images."+key, images[key]))
-		}
+	errs = append(errs,
+		kube.CheckImage("images.chaosMesh", a.Controller),
+		kube.CheckImage("images.chaosDaemon", a.Daemon),
+		kube.CheckImage("images.pause", a.Pause))
+	if a.SelfTest != "" {
+		errs = append(errs, kube.CheckImage("images.loadgen", a.SelfTest))
 	}
 	return errors.Join(errs...)
 }
@@ -142,33 +138,21 @@ func (m *Mesh) provision(ctx *pulumi.Context, args *MeshArgs) (err error) {
 // values are those of the chart 2.8.3.
 // https://github.com/chaos-mesh/chaos-mesh/blob/v2.8.3/helm/chaos-mesh/values.yaml
 func (a *MeshArgs) values() map[string]any {
-	socket := a.ContainerdSocket
-	if socket == "" {
-		socket = "/run/containerd/containerd.sock"
-	}
-	pause := a.Pause
-	if pause == "" {
-		pause = "registry.k8s.io/pause:3.10"
-	}
 	controller := map[string]any{
+		"image": image(a.Controller),
 		// One is enough, since nothing breaks while it is away. Leader election stays on: at an update
 		// two of them overlap.
 		"replicaCount":          1,
 		"enableFilterNamespace": true,
-		"podChaos":              map[string]any{"podFailure": map[string]any{"pauseImage": pause}},
+		"podChaos":              map[string]any{"podFailure": map[string]any{"pauseImage": a.Pause}},
 		"resources":             resources("50m", "512Mi"),
 	}
 	daemon := map[string]any{
+		"image":       image(a.Daemon),
 		"runtime":     "containerd",
-		"socketPath":  socket,
+		"socketPath":  "/run/containerd/containerd.sock",           // as on Amazon Linux
 		"tolerations": []any{map[string]any{"operator": "Exists"}}, // on each node, whatever its taints
 		"resources":   resources("50m", "512Mi"),
-	}
-	if a.Controller != "" {
-		controller["image"] = image(a.Controller)
-	}
-	if a.Daemon != "" {
-		daemon["image"] = image(a.Daemon)
 	}
 	return map[string]any{
 		"enableProfiling":   false,

@@ -92,20 +92,13 @@ type StackArgs struct {
 // AddOn is a further release.
 type AddOn struct {
 	Chart kube.Chart
-	Image string // by digest; empty for the one of the chart's version
+	Image string // of the chart's version, by digest
 }
 
-// Images by digest, as REGISTRY/REPOSITORY[:TAG]@sha256:DIGEST. Each that is empty is the one of the
-// chart's version. Without a tag, the chart's own says which version it is.
+// Images of the chart's version by digest, as REGISTRY/REPOSITORY[:TAG]@sha256:DIGEST. Without a tag, the
+// chart's own says which version it is. Grafana and Sidecar are needed with Grafana only.
 type Images struct {
 	Operator, Reloader, Prometheus, StateMetrics, NodeExporter, Grafana, Sidecar string
-}
-
-func (i *Images) byKey() map[string]string {
-	return map[string]string{
-		"prometheusOperator": i.Operator, "prometheusReloader": i.Reloader, "prometheus": i.Prometheus,
-		"kubeStateMetrics": i.StateMetrics, "nodeExporter": i.NodeExporter, "grafana": i.Grafana, "grafanaSidecar": i.Sidecar,
-	}
 }
 
 // GrafanaArgs says how Grafana is set up.
@@ -144,7 +137,13 @@ func (a *StackArgs) validate() error {
 		refuse("region of monitoring: none: name this side, such as us-east-1")
 	}
 	errs = append(errs, a.Chart.Validate("versions.kubePrometheusStack"))
-	images := a.Images.byKey()
+	images := map[string]string{
+		"prometheusOperator": a.Images.Operator, "prometheusReloader": a.Images.Reloader, "prometheus": a.Images.Prometheus,
+		"kubeStateMetrics": a.Images.StateMetrics, "nodeExporter": a.Images.NodeExporter,
+	}
+	if a.Grafana != nil {
+		images["grafana"], images["grafanaSidecar"] = a.Images.Grafana, a.Images.Sidecar
+	}
 	for key, addOn := range map[string]*AddOn{"nodeProblemDetector": a.NodeProblemDetector, "metricsServer": a.MetricsServer} {
 		if addOn != nil {
 			errs = append(errs, addOn.Chart.Validate("versions."+key))
@@ -152,9 +151,7 @@ func (a *StackArgs) validate() error {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(images)) {
-		if images[key] != "" {
-			errs = append(errs, kube.CheckImage("images."+key, images[key]))
-		}
+		errs = append(errs, kube.CheckImage("images."+key, images[key]))
 	}
 	if a.Retention != 0 && a.Retention < time.Hour {
 		refuse("retention of Prometheus: %s: use 1h or more", a.Retention)

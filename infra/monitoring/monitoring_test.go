@@ -33,6 +33,10 @@ func source() *monitoring.StackArgs {
 	return &monitoring.StackArgs{
 		Namespace: "monitoring", Region: "us-east-1", Chart: monitoring.StackChart("88.5.3"),
 		Hostname: "prometheus.us-east-1.kmt.internal", Readers: []string{"10.20.0.0/16"},
+		Images: monitoring.Images{
+			Operator: "r.example/operator" + digest, Reloader: "r.example/reloader" + digest, Prometheus: "r.example/prometheus:v3.14.0" + digest,
+			StateMetrics: "r.example/state" + digest, NodeExporter: "r.example/node" + digest,
+		},
 	}
 }
 
@@ -40,6 +44,7 @@ func source() *monitoring.StackArgs {
 func destination() *monitoring.StackArgs {
 	a := source()
 	a.Region, a.Hostname, a.Readers = "eu-west-1", "", nil
+	a.Images.Grafana, a.Images.Sidecar = "grafana/grafana"+digest, "r.example/sidecar"+digest
 	a.Grafana = &monitoring.GrafanaArgs{
 		Own:        "destination",
 		Peer:       &monitoring.Source{UID: "source", Region: "us-east-1", URL: pulumi.String("http://prometheus.us-east-1.kmt.internal:9090")},
@@ -251,10 +256,6 @@ func TestAddOnsAndImages(t *testing.T) {
 	a := destination()
 	a.NodeProblemDetector = &monitoring.AddOn{Chart: monitoring.NodeProblemDetectorChart("2.4.1"), Image: "r.example/npd" + digest}
 	a.MetricsServer = &monitoring.AddOn{Chart: monitoring.MetricsServerChart("3.13.1"), Image: "r.example/ms" + digest}
-	a.Images = monitoring.Images{
-		Operator: "r.example/operator" + digest, Reloader: "r.example/reloader" + digest, Prometheus: "r.example/prometheus:v3.14.0" + digest,
-		StateMetrics: "r.example/state" + digest, NodeExporter: "r.example/node" + digest, Grafana: "grafana/grafana" + digest, Sidecar: "r.example/sidecar" + digest,
-	}
 	s := stack(t, func() *monitoring.StackArgs { return a })
 	s.Up()
 	hex := strings.TrimPrefix(digest, "@sha256:")
@@ -284,7 +285,13 @@ func TestMistakesAreNamed(t *testing.T) {
 	}{
 		"version": {func(a *monitoring.StackArgs) { a.Chart.Version = "88.x.>1" }, []string{"versions.kubePrometheusStack", "88.x.>1", "exact"}},
 		"image":   {func(a *monitoring.StackArgs) { a.Images.Grafana = "grafana:latest" }, []string{"images.grafana", "grafana:latest"}},
-		"add-on":  {func(a *monitoring.StackArgs) { a.MetricsServer = &monitoring.AddOn{Image: "x"} }, []string{"versions.metricsServer", "images.metricsServer"}},
+		"no image": {func(a *monitoring.StackArgs) { a.Images = monitoring.Images{}; a.Grafana = nil }, []string{
+			"images.prometheusOperator: no image: run make images", "images.prometheusReloader", "images.prometheus:", "images.kubeStateMetrics", "images.nodeExporter",
+		}},
+		"no image of Grafana": {func(a *monitoring.StackArgs) { a.Images.Grafana, a.Images.Sidecar = "", "" }, []string{"images.grafana:", "images.grafanaSidecar"}},
+		"add-on": {func(a *monitoring.StackArgs) {
+			a.MetricsServer, a.NodeProblemDetector = &monitoring.AddOn{Image: "x"}, &monitoring.AddOn{}
+		}, []string{"versions.metricsServer", "images.metricsServer", "images.nodeProblemDetector: no image"}},
 		"all the internet, and one network written wrongly": {func(a *monitoring.StackArgs) {
 			a.Grafana.Expose = []string{"0.0.0.0/0", "203.0.113.7/24", "me", "::/64"}
 		},

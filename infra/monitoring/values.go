@@ -26,6 +26,7 @@ func (a *StackArgs) values() values {
 		prometheus = kube.Resources{CPU: "1", Memory: "6Gi"}
 	}
 	spec := values{
+		"image":              image(a.Images.Prometheus, "sha", false),
 		"retention":          fmt.Sprintf("%.0fh", retention),
 		"retentionSize":      size,
 		"scrapeInterval":     scrapeInterval,
@@ -42,16 +43,15 @@ func (a *StackArgs) values() values {
 		// checked by tests, and by Prometheus.
 		"admissionWebhooks":        off,
 		"tls":                      off,
+		"image":                    image(a.Images.Operator, "sha", false),
 		"resources":                resources("50m", "256Mi"),
-		"prometheusConfigReloader": values{"resources": resources("10m", "64Mi")},
+		"prometheusConfigReloader": values{"image": image(a.Images.Reloader, "sha", false), "resources": resources("10m", "64Mi")},
 	}
-	stateMetrics := values{"resources": resources("50m", "256Mi")}
-	nodeExporter := values{"resources": resources("50m", "64Mi")}
 	v := values{
 		"prometheus":               values{"prometheusSpec": spec},
 		"prometheusOperator":       operator,
-		"kube-state-metrics":       stateMetrics,
-		"prometheus-node-exporter": nodeExporter,
+		"kube-state-metrics":       values{"image": image(a.Images.StateMetrics, "sha", true), "resources": resources("50m", "256Mi")},
+		"prometheus-node-exporter": values{"image": image(a.Images.NodeExporter, "digest", true), "resources": resources("50m", "64Mi")},
 		// Rules fire in Prometheus and show in Grafana. Nobody is on call for a test, so nobody is told.
 		"alertmanager": off,
 		// On EKS these are AWS's, or listen where nobody can ask them.
@@ -64,30 +64,11 @@ func (a *StackArgs) values() values {
 	if a.Grafana != nil {
 		v["grafana"] = a.Grafana.values(a)
 	}
-	a.Images.set(spec, operator, stateMetrics, nodeExporter)
 	return v
 }
 
-// set puts the images that are given into the charts' values. Every chart has its own way.
-func (i *Images) set(prometheus, operator, stateMetrics, nodeExporter values) {
-	if i.Prometheus != "" {
-		prometheus["image"] = image(i.Prometheus, "sha", false)
-	}
-	if i.Operator != "" {
-		operator["image"] = image(i.Operator, "sha", false)
-	}
-	if i.Reloader != "" {
-		operator["prometheusConfigReloader"].(values)["image"] = image(i.Reloader, "sha", false)
-	}
-	if i.StateMetrics != "" {
-		stateMetrics["image"] = image(i.StateMetrics, "sha", true)
-	}
-	if i.NodeExporter != "" {
-		nodeExporter["image"] = image(i.NodeExporter, "digest", true)
-	}
-}
-
-// image writes an image's reference as values, its digest under key, with or without "sha256:".
+// image writes an image's reference as values, its digest under key, with or without "sha256:": every
+// chart has its own way. Without a tag the chart's own stays beside the digest, which decides.
 func image(ref, key string, prefix bool) values {
 	p := kube.SplitImage(ref)
 	digest := p.Digest
@@ -105,6 +86,7 @@ func image(ref, key string, prefix bool) values {
 // https://github.com/grafana-community/helm-charts/blob/main/charts/grafana/values.yaml
 func (g *GrafanaArgs) values(a *StackArgs) values {
 	sidecar := values{
+		"image":      image(a.Images.Sidecar, "sha", false),
 		"resources":  resources("10m", "128Mi"),
 		"dashboards": values{"searchNamespace": a.Namespace},
 		"datasources": values{
@@ -116,6 +98,7 @@ func (g *GrafanaArgs) values(a *StackArgs) values {
 		},
 	}
 	v := values{
+		"image":            image(a.Images.Grafana, "sha", false),
 		"fullnameOverride": "grafana",
 		"admin":            values{"existingSecret": adminSecret, "userKey": "admin-user", "passwordKey": "admin-password"},
 		"rbac":             values{"namespaced": true}, // the sidecars read ConfigMaps of this namespace only
@@ -134,44 +117,32 @@ func (g *GrafanaArgs) values(a *StackArgs) values {
 			"url": g.Peer.URL, "jsonData": values{"timeInterval": scrapeInterval, "httpMethod": "POST"},
 		}}
 	}
-	if a.Images.Grafana != "" {
-		v["image"] = image(a.Images.Grafana, "sha", false)
-	}
-	if a.Images.Sidecar != "" {
-		sidecar["image"] = image(a.Images.Sidecar, "sha", false)
-	}
 	return v
 }
 
 // detectorValues are those of the chart node-problem-detector 2.4.1.
 // https://github.com/deliveryhero/helm-charts/blob/master/stable/node-problem-detector/values.yaml
 func (a *AddOn) detectorValues() values {
-	v := values{
+	p := kube.SplitImage(a.Image)
+	return values{
+		"image":     values{"repository": p.Registry + "/" + p.Repository, "digest": p.Digest},
 		"settings":  values{"log_monitors": []any{"/config/kernel-monitor.json", "/config/readonly-monitor.json"}}, // there is no Docker
 		"metrics":   values{"enabled": true, "serviceMonitor": values{"enabled": true}},
 		"resources": resources("20m", "128Mi"),
 	}
-	if a.Image != "" {
-		p := kube.SplitImage(a.Image)
-		v["image"] = values{"repository": p.Registry + "/" + p.Repository, "digest": p.Digest}
-	}
-	return v
 }
 
 // metricsServerValues are those of the chart metrics-server 3.13.1.
 // https://github.com/kubernetes-sigs/metrics-server/blob/master/charts/metrics-server/values.yaml
 func (a *AddOn) metricsServerValues() values {
-	v := values{
+	p := kube.SplitImage(a.Image)
+	return values{
+		// The chart joins repository and tag by a colon.
+		"image":     values{"repository": p.Registry + "/" + p.Repository + "@sha256", "tag": strings.TrimPrefix(p.Digest, "sha256:")},
 		"resources": resources("100m", "256Mi"),
 		// The chart's own level is restricted; it only leaves out the pod's.
 		"podSecurityContext": values{"runAsNonRoot": true, "seccompProfile": values{"type": "RuntimeDefault"}},
 	}
-	if a.Image != "" {
-		// The chart joins repository and tag by a colon.
-		p := kube.SplitImage(a.Image)
-		v["image"] = values{"repository": p.Registry + "/" + p.Repository + "@sha256", "tag": strings.TrimPrefix(p.Digest, "sha256:")}
-	}
-	return v
 }
 
 func resources(cpu, memory string) values {
