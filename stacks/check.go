@@ -11,29 +11,25 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// check reads the configuration, and runs the whole program on an engine that only nods, so that what
-// a component refuses is known before the first dollar, and not by the first preview.
+// check runs the whole program on an engine that only nods, so that what is refused is known before the
+// first dollar, and not by the first preview.
 func check() error {
 	config, err := environment()
 	if err != nil {
 		return err
 	}
 	name := os.Getenv(pulumi.EnvProject)
-	stack, err := readConfig(name, config)
-	if err != nil {
-		return err
+	stack, m := readConfig(name, config)
+	if stack == nil {
+		return m.err()
 	}
 	nod, err := newNod(stack)
 	if err != nil {
 		return err
 	}
-	err = pulumi.RunErr(func(ctx *pulumi.Context) error { return program(ctx, config) },
+	return pulumi.RunErr(func(ctx *pulumi.Context) error { return program(ctx, config) },
 		pulumi.WithMocks(name, os.Getenv(pulumi.EnvStack), nod),
 		func(info *pulumi.RunInfo) { info.Config, info.DryRun = config, true })
-	if err != nil {
-		return fmt.Errorf("the configuration of this stack cannot be used:\n%w", err)
-	}
-	return nil
 }
 
 // nod is the engine: every resource is as its inputs say. The peer's stack is taken to be as this one

@@ -22,46 +22,33 @@ import (
 
 // newDestination declares the destination's region: what joins it to the source's, the cluster that
 // is replicated to, the replicator, and what verifies.
-func newDestination(ctx *pulumi.Context, stack *Stack) error {
-	peer, err := newPeer(ctx, stack)
-	if err != nil {
-		return err
-	}
-	r, err := newRegion(ctx, stack)
-	if err != nil {
-		return err
-	}
+func (r *region) newDestination() error {
 	if err := r.provision(); err != nil {
 		return err
 	}
-	joined, err := r.join(peer)
+	joined, err := r.join()
 	if err != nil {
 		return err
 	}
-	// uReplicator and Brooklin look into the destination's ZooKeeper.
-	if err := r.newKafka(kafka.Peers{Namespaces: r.peerNamespaces()}, kafka.Peers{Namespaces: []string{r.Namespace}}); err != nil {
+	if err := r.newKafka(); err != nil {
 		return err
 	}
-	t, err := r.newTopics(true, r.Destination.PartitionGrowth != scenario.GrowthNone)
+	t, err := r.newTopics()
 	if err != nil {
 		return err
 	}
-	copier, err := r.newReplicator(peer, slices.Concat(joined, []pulumi.Resource{t.Applied, t.SelfTest}))
+	copier, err := r.newReplicator(slices.Concat(joined, []pulumi.Resource{t.Applied, t.SelfTest}))
 	if err != nil {
 		return err
 	}
-	verification, err := r.newVerification(peer, slices.Concat(joined, []pulumi.Resource{r.kafka.SelfTest}))
+	verification, err := r.newVerification(slices.Concat(joined, []pulumi.Resource{r.kafka.SelfTest}))
 	if err != nil {
 		return err
 	}
-	if err := r.newChaos(r.workers(), slices.Concat(copier.Ready(), verification.Ready())...); err != nil {
+	if err := r.newChaos(slices.Concat(copier.Ready(), verification.Ready())...); err != nil {
 		return err
 	}
-	grafana, err := r.grafana(peer)
-	if err != nil {
-		return err
-	}
-	if err := r.newMonitoring(grafana, joined...); err != nil {
+	if err := r.newMonitoring(joined...); err != nil {
 		return err
 	}
 	r.more = []pointer{
@@ -77,10 +64,12 @@ func newDestination(ctx *pulumi.Context, stack *Stack) error {
 // peer is what the destination knows of the source.
 type peer struct {
 	outputs              *outputs // nil without the source's stack
+	region               string   // of AWS; empty without one
 	bootstrap, zookeeper pulumi.StringInput
 }
 
-// newPeer reads the source's stack, or takes what the configuration says of a source that has none.
+// newPeer reads the source's stack, or takes what the configuration says of a source that has none. Where
+// that fails, the stack keeps the source's defaults.
 func newPeer(ctx *pulumi.Context, stack *Stack) (*peer, error) {
 	if stack.PeerStack == "" {
 		// Nothing is known of the load; what is not said is not expected.
@@ -94,79 +83,89 @@ func newPeer(ctx *pulumi.Context, stack *Stack) (*peer, error) {
 	if err := stack.readSource(o); err != nil {
 		return nil, err
 	}
-	return &peer{outputs: o, bootstrap: o.string(outBootstrap), zookeeper: o.string(outZookeeper)}, nil
+	p := &peer{outputs: o, bootstrap: o.string(outBootstrap), zookeeper: o.string(outZookeeper)}
+	if !stack.aws() {
+		return p, nil
+	}
+	region, err := o.get(outRegion)
+	if err != nil {
+		return nil, err
+	}
+	cidr, err := o.get(outVpcCidr)
+	if err != nil {
+		return nil, err
+	}
+	if region == nil {
+		return nil, fmt.Errorf("peerStack: %s has its Kubernetes from elsewhere: a region on AWS is joined to one on AWS only: set kubeconfig here too", stack.PeerStack)
+	}
+	if cidr != stack.PeerCidr {
+		return nil, fmt.Errorf("peerCidr: %s, and the vpcCidr of %s is %v: set it to that", stack.PeerCidr, stack.PeerStack, cidr)
+	}
+	p.region = fmt.Sprint(region)
+	return p, nil
 }
 
-// join connects this region with the source's, and returns what whoever crosses depends on.
-func (r *region) join(p *peer) ([]pulumi.Resource, error) {
-	if !r.aws() {
-		return nil, nil
-	}
-	if p.outputs == nil {
-		return nil, fmt.Errorf("peerStack: missing: a region on AWS is joined to the source's stack: name it, such as us-east-1")
-	}
-	region, err := p.outputs.get(outRegion)
-	if err != nil {
-		return nil, err
-	}
-	cidr, err := p.outputs.get(outVpcCidr)
-	if err != nil {
-		return nil, err
-	}
-	if cidr != r.PeerCidr {
-		return nil, fmt.Errorf("peerCidr: %s, and the vpcCidr of %s is %v: set it to that", r.PeerCidr, r.PeerStack, cidr)
-	}
+// peeringArgs are what joins the regions.
+func (r *region) peeringArgs() *peering.Args {
 	profile, _ := r.ctx.GetConfig("aws:profile")
-	joined, err := peering.NewPeering(r.ctx, "peering", &peering.Args{
-		Here: peering.Side{
-			CIDR: r.VpcCidr, VpcID: r.network.VpcID.ToStringOutput(), RouteTableID: r.network.PrivateRouteTableID.ToStringOutput(),
-			SecurityGroupID: r.cluster.NodeSecurityGroupID,
-			// The producers do not write here, and nothing of the source reads here.
-		},
+	return &peering.Args{
+		// The producers do not write here, and nothing of the source reads here.
+		Here: peering.Side{CIDR: r.VpcCidr},
 		Peer: peering.Side{
-			CIDR: r.PeerCidr, VpcID: p.outputs.string(outVpcID), RouteTableID: p.outputs.string(outRouteTables),
-			SecurityGroupID: p.outputs.string(outSecurityGroup),
+			CIDR: r.PeerCidr,
 			Open: []peering.Port{
 				{Name: "kafka", Number: kafka.BrokerPort},
 				{Name: "zookeeper", Number: kafka.ZookeeperPort},
 				{Name: "prometheus", Number: monitoring.PrometheusPort},
 			},
 		},
-		PeerRegion: fmt.Sprint(region), Profile: profile, Tags: r.tags,
-	}, pulumi.DependsOn([]pulumi.Resource{r.cluster.Provider}))
+		PeerRegion: r.peer.region, Profile: profile, Tags: r.tags,
+	}
+}
+
+// join connects this region with the source's, and returns what whoever crosses depends on.
+func (r *region) join() ([]pulumi.Resource, error) {
+	if !r.aws() {
+		return nil, nil
+	}
+	from := r.peer.outputs
+	args := r.peeringArgs()
+	args.Here.VpcID, args.Here.RouteTableID = r.network.VpcID.ToStringOutput(), r.network.PrivateRouteTableID.ToStringOutput()
+	args.Here.SecurityGroupID = r.cluster.NodeSecurityGroupID
+	args.Peer.VpcID, args.Peer.RouteTableID = from.string(outVpcID), from.string(outRouteTables)
+	args.Peer.SecurityGroupID = from.string(outSecurityGroup)
+	joined, err := peering.NewPeering(r.ctx, "peering", args, pulumi.DependsOn([]pulumi.Resource{r.cluster.Provider}))
 	if err != nil {
 		return nil, err
 	}
 	zone, err := dns.NewAssociation(r.ctx, r.Domain, &dns.AssociationArgs{
-		ZoneID: p.outputs.string(outZoneID), VpcID: r.network.VpcID.ToStringOutput(), Region: r.name,
+		ZoneID: from.string(outZoneID), VpcID: r.network.VpcID.ToStringOutput(), Region: r.name,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := r.publish(p.outputs.string(outZoneID), zone); err != nil {
+	if err := r.publish(from.string(outZoneID), zone); err != nil {
 		return nil, err
 	}
 	return append(joined.Ready(), zone), nil
 }
 
 // sourceAccess is how pods here reach the source: the same credentials open both clusters.
-func (r *region) sourceAccess(p *peer) *kube.Access {
+func (r *region) sourceAccess() *kube.Access {
 	access := *r.kafka.Access
-	access.Bootstrap = p.bootstrap
+	access.Bootstrap = r.peer.bootstrap
 	return &access
 }
 
-func (r *region) newReplicator(p *peer, after []pulumi.Resource) (*replicator.Replicator, error) {
+func (r *region) replicatorArgs() *replicator.Args {
 	d := r.Destination
 	args := &replicator.Args{
-		Kind: d.Replicator, Namespace: r.ns(), MonitoringNamespace: r.MonitoringNamespace,
+		Kind: d.Replicator, MonitoringNamespace: r.MonitoringNamespace,
 		Images: replicator.Images{
 			Replicator: r.Images[d.Replicator], Kafka: r.Images["kafka"], Loadgen: r.Images["loadgen"],
 		},
 		ClassPath: r.ReplicatorClassPath,
-		Source:    r.sourceAccess(p), Destination: r.kafka.Access,
-		SourceZookeeper: p.zookeeper, DestinationZookeeper: r.kafka.LocalZookeeper,
-		Workers: d.Workers, Controllers: d.Controllers, ZookeeperSize: 1,
+		Workers:   d.Workers, Controllers: d.Controllers, ZookeeperSize: 1,
 		Size:         replicator.Size{Heap: int64(d.ReplicatorHeap), CPU: "1", Memory: fmt.Sprintf("%dMi", d.ReplicatorHeap*3/2>>20)},
 		ZookeeperPod: replicator.Size{Heap: 512 << 20, CPU: "250m", Memory: "1Gi"},
 		Apart:        kafka.BrokerApp(),
@@ -178,13 +177,20 @@ func (r *region) newReplicator(p *peer, after []pulumi.Resource) (*replicator.Re
 	for _, topic := range d.Topics {
 		args.Topics = append(args.Topics, replicator.Topic{Name: topic, Partitions: r.Source.Partitions})
 	}
+	return args
+}
+
+func (r *region) newReplicator(after []pulumi.Resource) (*replicator.Replicator, error) {
+	args := r.replicatorArgs()
+	args.Namespace, args.Source, args.Destination = r.ns(), r.sourceAccess(), r.kafka.Access
+	args.SourceZookeeper, args.DestinationZookeeper = r.peer.zookeeper, r.kafka.LocalZookeeper
 	return replicator.NewReplicator(r.ctx, "replicator", args, r.inCluster(), pulumi.DependsOn(after))
 }
 
-// workers are the replicator's, as a fault's victims; none without a replicator.
+// workers are the replicator's, as a fault's victims; none at the source and without a replicator.
 func (r *region) workers() chaos.Pods {
 	d := r.Destination
-	if d.Replicator == scenario.NoReplicator {
+	if r.Role == source || d.Replicator == scenario.NoReplicator {
 		return chaos.Pods{}
 	}
 	return chaos.Pods{
@@ -193,33 +199,27 @@ func (r *region) workers() chaos.Pods {
 	}
 }
 
-func (r *region) newVerification(p *peer, after []pulumi.Resource) (*workload.Verification, error) {
-	return workload.NewVerification(r.ctx, "verification", &workload.VerificationArgs{
-		Test: r.test(), Source: r.sourceAccess(p), Destination: r.kafka.Access,
-		Producers: r.Source.Producers, Consumers: r.Destination.Consumers, Expectations: r.Destination.Expectations,
+func (r *region) verificationArgs() *workload.VerificationArgs {
+	return &workload.VerificationArgs{
+		Test: r.test(), Producers: r.Source.Producers, Consumers: r.Destination.Consumers, Expectations: r.Destination.Expectations,
 		ConsumerResources: kube.Resources{CPU: "500m", Memory: "1Gi"},
 		AuditorResources:  kube.Resources{CPU: "500m", Memory: "2Gi"},
-	}, r.inCluster(), pulumi.DependsOn(after))
+	}
 }
 
-// grafana shows both sides; nil without monitoring.
-func (r *region) grafana(p *peer) (*monitoring.GrafanaArgs, error) {
-	if !r.InstallMonitoring {
-		return nil, nil
-	}
-	boards, err := dashboards.All()
-	if err != nil {
-		return nil, err
-	}
+func (r *region) newVerification(after []pulumi.Resource) (*workload.Verification, error) {
+	args := r.verificationArgs()
+	args.Namespace, args.Source, args.Destination = r.ns(), r.sourceAccess(), r.kafka.Access
+	return workload.NewVerification(r.ctx, "verification", args, r.inCluster(), pulumi.DependsOn(after))
+}
+
+// grafanaArgs show both sides.
+func (r *region) grafanaArgs() *monitoring.GrafanaArgs {
 	args := &monitoring.GrafanaArgs{
-		Password: r.secret("grafanaPassword"), Own: dashboards.Destination, Dashboards: boards, Expose: r.Expose,
+		Password: r.secret("grafanaPassword"), Own: dashboards.Destination, Dashboards: r.dashboards, Expose: r.Expose,
 	}
-	if p.outputs != nil && r.aws() {
-		region, err := p.outputs.get(outRegion)
-		if err != nil {
-			return nil, err
-		}
-		args.Peer = &monitoring.Source{UID: dashboards.Source, Region: fmt.Sprint(region), URL: p.outputs.string(outPrometheus)}
+	if r.peer != nil && r.peer.region != "" {
+		args.Peer = &monitoring.Source{UID: dashboards.Source, Region: r.peer.region, URL: r.peer.outputs.string(outPrometheus)}
 	}
-	return args, nil
+	return args
 }

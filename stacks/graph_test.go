@@ -179,8 +179,8 @@ func newSide(t *testing.T, s *enginetest.Stack, fault string) *side {
 		s.SetConfig("fault", fault)
 	}
 	result := s.Up()
-	config, err := readConfig(projectName, s.Config())
-	if err != nil {
+	config, m := readConfig(projectName, s.Config())
+	if err := m.err(); err != nil {
 		t.Fatal(err)
 	}
 	return &side{stack: s, config: config, resources: s.Resources(), outputs: result.Outputs, log: result.Log}

@@ -41,12 +41,12 @@ func environment() (config map[string]string, err error) {
 
 // program declares the resources of the stack with this configuration.
 func program(ctx *pulumi.Context, config map[string]string) error {
-	stack, err := readConfig(ctx.Project(), config)
+	r, err := newRegion(ctx, config)
 	if err != nil {
 		return err
 	}
-	if stack.Role == destination {
-		return newDestination(ctx, stack)
+	if r.Role == destination {
+		return r.newDestination()
 	}
-	return newSource(ctx, stack)
+	return r.newSource()
 }

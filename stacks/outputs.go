@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -129,7 +130,7 @@ func (s *Stack) readSource(peer *outputs) error {
 		return fmt.Errorf("peerStack: %s has no output %s: update it with this version first: pulumi up --stack %s", s.PeerStack, outConfig, s.PeerStack)
 	}
 	s.Source = *c.Source
-	var differ []string
+	var errs []error
 	for _, d := range []struct {
 		key         string
 		here, there any
@@ -139,11 +140,8 @@ func (s *Stack) readSource(peer *outputs) error {
 		{"secure", s.Secure, c.Shared.Secure},
 	} {
 		if d.here != d.there {
-			differ = append(differ, fmt.Sprintf("%s: %v here, and %v in %s: both sides must have the same", d.key, d.here, d.there, s.PeerStack))
+			errs = append(errs, fmt.Errorf("%s: %v here, and %v in %s: both sides must have the same", d.key, d.here, d.there, s.PeerStack))
 		}
 	}
-	if differ != nil {
-		return fmt.Errorf("%s", strings.Join(differ, "\n"))
-	}
-	return s.ValidateTogether()
+	return errors.Join(append(errs, s.ValidateTogether())...)
 }

@@ -27,9 +27,12 @@ func (s *Stack) Cluster() *scenario.Cluster {
 	return &s.Source.Cluster
 }
 
-// readConfig reads and checks a stack's configuration, by names with the project's namespace as Pulumi
-// hands them over, and reports every mistake at once. Names of other namespaces belong to providers.
-func readConfig(project string, config map[string]string) (*Stack, error) {
+// readConfig reads a stack's configuration, by names with the project's namespace as Pulumi hands them
+// over, and checks it as far as no component does. Names of other namespaces belong to providers. There is
+// a stack in spite of mistakes, unless it is not known on which side it is: what cannot be read keeps its
+// default.
+func readConfig(project string, config map[string]string) (*Stack, *mistakes) {
+	m := &mistakes{}
 	values := map[string]string{}
 	for name, value := range config {
 		if key, ok := strings.CutPrefix(name, project+":"); ok {
@@ -40,29 +43,27 @@ func readConfig(project string, config map[string]string) (*Stack, error) {
 	s.Settings.SetDefaults()
 	s.Config.SetDefaults()
 	if role := values["role"]; role != source && role != destination {
-		return nil, fmt.Errorf("role: %q: use source or destination", role)
+		m.add(fmt.Errorf("role: %q: use source or destination", role))
+		return nil, m
 	}
 
 	var own, other any = &s.Source, &s.Destination
 	if values["role"] == destination {
 		own, other = other, own
 	}
-	errs := []error{foreign(values, other, own)}
-	errs = append(errs, decode(values, &s.Settings, &s.Shared, own))
+	m.add(foreign(values, other, own))
+	m.add(decode(values, &s.Settings, &s.Shared, own))
 	if s.Namespace == "" {
 		s.Namespace = s.Role
 	}
-	errs = append(errs, s.Settings.validate(s))
-	errs = append(errs, s.Shared.Validate())
+	m.add(s.Settings.validate(s))
+	m.add(s.Shared.Validate())
 	if s.Role == destination {
-		errs = append(errs, s.Destination.Validate())
+		m.add(s.Destination.Validate())
 	} else {
-		errs = append(errs, s.Source.Validate())
+		m.add(s.Source.Validate())
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("the configuration of this stack cannot be used:\n%w", err)
-	}
-	return s, nil
+	return s, m
 }
 
 // foreign takes out of values what only the other role has. Pulumi.yaml gives every stack the

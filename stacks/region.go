@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,10 +28,12 @@ import (
 // region is one side of the test: what both sides have.
 type region struct {
 	*Stack
-	ctx    *pulumi.Context
-	before *before
-	name   string // the AWS region's; of an existing cluster the role
-	tags   map[string]string
+	ctx        *pulumi.Context
+	before     *before
+	peer       *peer  // nil at the source
+	name       string // the AWS region's; of an existing cluster the role
+	tags       map[string]string
+	dashboards map[string]string // at the destination
 
 	network   *network.Network // nil with an existing cluster
 	cluster   *cluster.Cluster
@@ -43,29 +46,82 @@ type region struct {
 	more []pointer // in the output where
 }
 
-// newRegion looks back, refuses what would be lost or cost too much, and registers nothing.
-func newRegion(ctx *pulumi.Context, stack *Stack) (*region, error) {
+// newRegion reads the configuration, what this stack was and what the other is, and reports every mistake
+// in them at once. It registers nothing.
+func newRegion(ctx *pulumi.Context, config map[string]string) (*region, error) {
+	stack, m := readConfig(ctx.Project(), config)
+	if stack == nil {
+		return nil, m.err()
+	}
 	r := &region{Stack: stack, ctx: ctx, name: stack.Role}
 	var err error
 	if r.before, err = lookBack(ctx); err != nil {
 		return nil, err
 	}
 	if r.before.config != nil {
-		if err := scenario.ValidateChange(r.before.config.Cluster, *stack.Cluster(), r.before.config.Shared.Secure, stack.Secure); err != nil {
+		m.add(scenario.ValidateChange(r.before.config.Cluster, *stack.Cluster(), r.before.config.Shared.Secure, stack.Secure))
+	}
+	if r.Role == destination {
+		if r.dashboards, err = dashboards.All(); err != nil {
 			return nil, err
 		}
+		r.peer, err = newPeer(ctx, stack)
+		m.add(err)
 	}
-	if !stack.aws() {
-		return r, nil
+	if r.aws() {
+		if r.name, _ = ctx.GetConfig("aws:region"); r.name == "" {
+			m.add(errors.New("aws:region: missing: set it by pulumi config set aws:region us-east-1, or set kubeconfig to use an existing cluster"))
+		}
+		r.tags = map[string]string{"Project": kube.PartOf, "Stack": ctx.Stack(), "Test": stack.TestID}
+		for k, v := range stack.Tags {
+			r.tags[k] = v
+		}
 	}
-	if r.name, _ = ctx.GetConfig("aws:region"); r.name == "" {
-		return nil, fmt.Errorf("aws:region: missing: set it by pulumi config set aws:region us-east-1, or set kubeconfig to use an existing cluster")
+	for _, part := range r.parts() {
+		m.add(part.Validate())
 	}
-	r.tags = map[string]string{"Project": kube.PartOf, "Stack": ctx.Stack(), "Test": stack.TestID}
-	for k, v := range stack.Tags {
-		r.tags[k] = v
+	// An estimate from other values than those that were meant would mislead.
+	if r.aws() && !m.refuses("nodes", "nodeTypes", "nodeDisk", "zones", "nodeZones", "replicationFactor", "topics",
+		"producers", "throughput", "messageSize", "peerStack") {
+		m.add(r.estimate())
 	}
-	return r, r.estimate()
+	if err := m.err(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// parts are the arguments of all components that are to be made, without what these get of one another:
+// what is wrong with them is known before the first is made.
+func (r *region) parts() []interface{ Validate() error } {
+	parts := []interface{ Validate() error }{r.clusterArgs(), r.kafkaArgs(), r.topicsArgs()}
+	if r.aws() {
+		parts = append(parts, r.networkArgs(), r.externalDNSArgs())
+	}
+	if r.Role == source {
+		if r.aws() {
+			parts = append(parts, r.zoneArgs())
+		}
+		parts = append(parts, r.producersArgs())
+	} else {
+		if r.aws() && r.peer != nil && r.peer.outputs != nil {
+			parts = append(parts, r.peeringArgs())
+		}
+		parts = append(parts, r.replicatorArgs(), r.verificationArgs())
+	}
+	if r.InstallChaos {
+		parts = append(parts, r.meshArgs())
+		if r.faulty() {
+			parts = append(parts, r.faultArgs())
+		}
+	}
+	if r.LiveMap != livemap.None {
+		parts = append(parts, r.liveMapArgs())
+	}
+	if r.InstallMonitoring {
+		parts = append(parts, r.monitoringArgs())
+	}
+	return parts
 }
 
 // estimate refuses a stack that costs more than it may.
@@ -89,7 +145,7 @@ func (r *region) estimate() (err error) {
 		in.ToPeerMBps = load * cost.Answers
 	}
 	if r.bill, err = cost.Estimate(in); err != nil {
-		return fmt.Errorf("cost: %w", err)
+		return err
 	}
 	return r.bill.Check(r.MaxHourlyUSD)
 }
@@ -110,7 +166,7 @@ func (r *region) loadBalancers() (n int) {
 
 func (r *region) nodeZones() []string {
 	if len(r.NodeZones) == 0 {
-		return r.Zones[:1]
+		return r.Zones[:min(1, len(r.Zones))]
 	}
 	return r.NodeZones
 }
@@ -136,21 +192,14 @@ func (r *region) clusterName() string { return kube.PartOf + "-" + r.ctx.Stack()
 
 // provision makes the region's network and cluster, or takes the existing one.
 func (r *region) provision() (err error) {
-	args := &cluster.Args{KubernetesPlugin: r.version(vPlugin)}
+	args := r.clusterArgs()
 	var opts []pulumi.ResourceOption
 	if r.aws() {
-		r.network, err = network.NewNetwork(r.ctx, r.ctx.Stack(), &network.Args{
-			Region: r.name, CIDR: r.VpcCidr, PeerCIDR: r.PeerCidr,
-			Zones: r.Zones, NodeZones: r.nodeZones(), PrivatePrefix: r.SubnetPrefix,
-			ClusterName: r.clusterName(), Tags: r.tags,
-		})
-		if err != nil {
+		if r.network, err = network.NewNetwork(r.ctx, r.ctx.Stack(), r.networkArgs()); err != nil {
 			return err
 		}
-		args.EKS = r.eks()
+		args.EKS.VpcID, args.EKS.SubnetIDs, args.EKS.NodeSubnetIDs = r.network.VpcID.ToStringOutput(), r.network.PrivateSubnetIDs, r.network.NodeSubnetIDs
 		opts = append(opts, pulumi.DependsOn(r.network.Ready()))
-	} else {
-		args.Existing = &cluster.Existing{Kubeconfig: r.secret("kubeconfig")}
 	}
 	if r.cluster, err = cluster.NewCluster(r.ctx, r.ctx.Stack(), args, opts...); err != nil {
 		return err
@@ -158,11 +207,23 @@ func (r *region) provision() (err error) {
 	return r.newNamespace()
 }
 
-func (r *region) eks() *cluster.EKS {
+func (r *region) networkArgs() *network.Args {
+	return &network.Args{
+		Region: r.name, CIDR: r.VpcCidr, PeerCIDR: r.PeerCidr,
+		Zones: r.Zones, NodeZones: r.nodeZones(), PrivatePrefix: r.SubnetPrefix,
+		ClusterName: r.clusterName(), Tags: r.tags,
+	}
+}
+
+func (r *region) clusterArgs() *cluster.Args {
+	args := &cluster.Args{KubernetesPlugin: r.version(vPlugin)}
+	if !r.aws() {
+		args.Existing = &cluster.Existing{Kubeconfig: r.secret("kubeconfig")}
+		return args
+	}
 	profile, _ := r.ctx.GetConfig("aws:profile")
-	return &cluster.EKS{
+	args.EKS = &cluster.EKS{
 		Name: r.clusterName(), Region: r.name, Profile: profile, Version: r.KubernetesVersion,
-		VpcID: r.network.VpcID.ToStringOutput(), SubnetIDs: r.network.PrivateSubnetIDs, NodeSubnetIDs: r.network.NodeSubnetIDs,
 		ServiceCIDR: r.ServiceCidr, PodCIDRs: []string{r.VpcCidr, r.PeerCidr},
 		APICIDRs: r.APICidrs, AdminARNs: r.AdminArns, MTU: r.Mtu,
 		AddOns: cluster.AddOns{
@@ -176,6 +237,7 @@ func (r *region) eks() *cluster.EKS {
 		},
 		Tags: r.tags,
 	}
+	return args
 }
 
 // newNamespace makes the namespace of everything of ours, at the restricted Pod Security level, in
@@ -188,26 +250,45 @@ func (r *region) newNamespace() (err error) {
 
 // publish has the names of this side appear in the zone.
 func (r *region) publish(zone pulumi.StringInput, after ...pulumi.Resource) error {
-	_, err := dns.NewExternalDNS(r.ctx, "external-dns", &dns.ExternalDNSArgs{
-		Image: r.Images["externalDns"], Namespace: r.Namespace, ClusterName: r.cluster.Name,
-		Owner: r.clusterName(), Domain: r.Domain, ZoneID: zone, Region: r.name, Interval: 60, Tags: r.tags,
-	}, r.inCluster(), pulumi.DependsOn(append(after, r.namespace)))
+	args := r.externalDNSArgs()
+	args.ClusterName, args.ZoneID = r.cluster.Name, zone
+	_, err := dns.NewExternalDNS(r.ctx, "external-dns", args, r.inCluster(), pulumi.DependsOn(append(after, r.namespace)))
 	return err
+}
+
+func (r *region) externalDNSArgs() *dns.ExternalDNSArgs {
+	return &dns.ExternalDNSArgs{
+		Image: r.Images["externalDns"], Namespace: r.Namespace,
+		Owner: r.clusterName(), Domain: r.Domain, Region: r.name, Interval: 60, Tags: r.tags,
+	}
 }
 
 // newZone makes the private zone that both sides see; the source has it.
 func (r *region) newZone() (*route53.Zone, error) {
-	return dns.NewZone(r.ctx, r.Domain, &dns.ZoneArgs{Domain: r.Domain, VpcID: r.network.VpcID, Region: r.name, Tags: r.tags})
+	args := r.zoneArgs()
+	args.VpcID = r.network.VpcID
+	return dns.NewZone(r.ctx, r.Domain, args)
+}
+
+func (r *region) zoneArgs() *dns.ZoneArgs {
+	return &dns.ZoneArgs{Domain: r.Domain, Region: r.name, Tags: r.tags}
 }
 
 func (r *region) ns() pulumi.StringOutput { return r.namespace.Metadata.Name().Elem() }
 
-// newKafka makes the cluster. Its memory is twice the heap: the rest is page cache, from which
-// consumers and followers that keep up are served.
-func (r *region) newKafka(clients, zookeeperClients kafka.Peers) (err error) {
+func (r *region) newKafka() (err error) {
+	args := r.kafkaArgs()
+	args.Namespace = r.ns()
+	r.kafka, err = kafka.NewKafka(r.ctx, "kafka", args, r.inCluster())
+	return err
+}
+
+// kafkaArgs are the cluster. Its memory is twice the heap: the rest is page cache, from which consumers and
+// followers that keep up are served.
+func (r *region) kafkaArgs() *kafka.Args {
 	c := r.Cluster()
 	args := &kafka.Args{
-		Namespace: r.ns(), Image: r.Images["kafka"], LoadgenImage: r.Images["loadgen"],
+		Image: r.Images["kafka"], LoadgenImage: r.Images["loadgen"],
 		Mode: c.KafkaMode, Brokers: c.Brokers, QuorumSize: c.QuorumSize,
 		Broker: kafka.Size{
 			Heap: int64(c.KafkaHeap), CPU: "1", Memory: fmt.Sprintf("%dMi", 2*c.KafkaHeap>>20),
@@ -217,7 +298,7 @@ func (r *region) newKafka(clients, zookeeperClients kafka.Peers) (err error) {
 		Replicas: c.ReplicationFactor, MinISR: c.MinInsyncReplicas, InternalReplicas: min(3, c.ReplicationFactor),
 		Retention: time.Duration(c.Retention), BrokerConfig: c.KafkaConfig,
 		Restart: c.KafkaRestart, MinReady: time.Duration(r.KafkaRestartPause),
-		Domain: r.domain(), Clients: clients, ZookeeperClients: zookeeperClients,
+		Domain:              r.domain(),
 		MonitoringNamespace: r.MonitoringNamespace, SelfTestDeadline: 15 * time.Minute,
 	}
 	if r.Secure {
@@ -227,46 +308,60 @@ func (r *region) newKafka(clients, zookeeperClients kafka.Peers) (err error) {
 			Key: r.secret("kafkaKey"), Authority: r.secret("kafkaAuthority"),
 		}
 	}
-	r.kafka, err = kafka.NewKafka(r.ctx, "kafka", args, r.inCluster())
-	return err
+	if r.Role == source {
+		args.Clients, args.ZookeeperClients = r.across(), r.across()
+	} else {
+		// uReplicator and Brooklin look into the destination's ZooKeeper.
+		args.Clients, args.ZookeeperClients = kafka.Peers{Namespaces: r.peerNamespaces()}, kafka.Peers{Namespaces: []string{r.Namespace}}
+	}
+	return args
 }
 
 // serverName is the one name in the brokers' certificate; make secrets writes it there.
 func serverName(domain string) string { return "kafka." + domain }
 
-// newChaos installs Chaos Mesh, and breaks what the configuration says, unless this is the first
-// update, or the fault has not been run yet.
-func (r *region) newChaos(workers chaos.Pods, after ...pulumi.Resource) (err error) {
+// newChaos installs Chaos Mesh, and breaks what the configuration says.
+func (r *region) newChaos(after ...pulumi.Resource) (err error) {
 	if !r.InstallChaos {
 		return nil
 	}
-	r.mesh, err = chaos.NewMesh(r.ctx, "chaos-mesh", &chaos.MeshArgs{
-		Namespace: r.ChaosNamespace, Chart: chaos.Chart(r.version(catalogue.ChaosMesh)), SelfTest: r.Images["loadgen"],
-		Controller: r.Images["chaosMesh"], Daemon: r.Images["chaosDaemon"], Pause: r.Images["pause"],
-	}, r.inCluster())
-	if err != nil {
+	if r.mesh, err = chaos.NewMesh(r.ctx, "chaos-mesh", r.meshArgs(), r.inCluster()); err != nil || !r.faulty() {
 		return err
 	}
-	f := r.Cluster().Fault
-	if f.Kind == "" || f.Run == r.faultBaseline() {
-		return nil
+	_, err = chaos.NewFault(r.ctx, "fault", r.mesh, r.faultArgs(), pulumi.Provider(r.cluster.Provider), pulumi.DependsOn(after))
+	return err
+}
+
+func (r *region) meshArgs() *chaos.MeshArgs {
+	return &chaos.MeshArgs{
+		Namespace: r.ChaosNamespace, Chart: chaos.Chart(r.version(catalogue.ChaosMesh)), SelfTest: r.Images["loadgen"],
+		Controller: r.Images["chaosMesh"], Daemon: r.Images["chaosDaemon"], Pause: r.Images["pause"],
 	}
+}
+
+// faulty says whether something is broken: not by the first update, nor by a fault that has not been run.
+func (r *region) faulty() bool {
+	f := r.Cluster().Fault
+	return f.Kind != "" && f.Run != r.faultBaseline()
+}
+
+func (r *region) faultArgs() *chaos.FaultArgs {
+	f := r.Cluster().Fault
 	brokers := chaos.Pods{App: kafka.BrokerApp(), Namespace: r.Namespace, StatefulSet: "kafka", Container: "broker", Size: r.Cluster().Brokers}
 	args := &chaos.FaultArgs{
 		Kind: f.Kind, Run: f.Run, Victims: f.Victims, Percent: f.Percent,
 		Latency: time.Duration(f.Latency), Jitter: time.Duration(f.Jitter), Duration: time.Duration(f.Duration),
-		Brokers: brokers, Workers: workers,
+		Brokers: brokers, Workers: r.workers(),
 		// What the other region reaches: uReplicator reads the source's ZooKeeper.
 		Region: []chaos.Pods{brokers, {App: kafka.ZookeeperApp(), Namespace: r.Namespace}},
 	}
-	if workers.Size > 0 {
-		args.Region = append(args.Region, workers)
+	if args.Workers.Size > 0 {
+		args.Region = append(args.Region, args.Workers)
 	}
 	if r.PeerCidr != "" {
 		args.Peer = []string{r.PeerCidr}
 	}
-	_, err = chaos.NewFault(r.ctx, "fault", r.mesh, args, pulumi.Provider(r.cluster.Provider), pulumi.DependsOn(after))
-	return err
+	return args
 }
 
 // faultBaseline is the run before which nothing is broken: 0, or what it was on the first update.
@@ -277,24 +372,31 @@ func (r *region) faultBaseline() int {
 	return r.before.faultBaseline
 }
 
-// newMonitoring installs Prometheus, and Grafana where it is asked for.
-func (r *region) newMonitoring(grafana *monitoring.GrafanaArgs, after ...pulumi.Resource) (err error) {
+// newMonitoring installs Prometheus, and Grafana at the destination.
+func (r *region) newMonitoring(after ...pulumi.Resource) (err error) {
 	if !r.InstallMonitoring {
 		return nil
 	}
-	rules, err := dashboards.RuleSpec(time.Duration(r.Cluster().Retention))
-	if err != nil {
+	args := r.monitoringArgs()
+	if args.Rules, err = dashboards.RuleSpec(time.Duration(r.Cluster().Retention)); err != nil {
 		return err
 	}
+	r.prom, err = monitoring.NewStack(r.ctx, "monitoring", args, r.inCluster(), pulumi.DependsOn(after))
+	return err
+}
+
+func (r *region) monitoringArgs() *monitoring.StackArgs {
 	args := &monitoring.StackArgs{
-		Namespace: r.MonitoringNamespace, Region: r.name, Rules: rules,
+		Namespace: r.MonitoringNamespace, Region: r.name,
 		Chart: monitoring.StackChart(r.version(catalogue.KubePrometheusStack)),
 		Images: monitoring.Images{
 			Operator: r.Images["prometheusOperator"], Reloader: r.Images["prometheusReloader"], Prometheus: r.Images["prometheus"],
 			StateMetrics: r.Images["kubeStateMetrics"], NodeExporter: r.Images["nodeExporter"],
 			Grafana: r.Images["grafana"], Sidecar: r.Images["grafanaSidecar"],
 		},
-		Grafana: grafana,
+	}
+	if r.Role == destination {
+		args.Grafana = r.grafanaArgs()
 	}
 	if r.aws() {
 		args.Hostname = "prometheus." + r.domain()
@@ -302,8 +404,7 @@ func (r *region) newMonitoring(grafana *monitoring.GrafanaArgs, after ...pulumi.
 		args.NodeProblemDetector = &monitoring.AddOn{Chart: monitoring.NodeProblemDetectorChart(r.version(catalogue.NodeProblemDetector)), Image: r.Images["nodeProblemDetector"]}
 		args.MetricsServer = &monitoring.AddOn{Chart: monitoring.MetricsServerChart(r.version(catalogue.MetricsServer)), Image: r.Images["metricsServer"]}
 	}
-	r.prom, err = monitoring.NewStack(r.ctx, "monitoring", args, r.inCluster(), pulumi.DependsOn(after))
-	return err
+	return args
 }
 
 // newLiveMap shows the cluster's objects as they come and go.
@@ -311,9 +412,11 @@ func (r *region) newLiveMap() (*livemap.Map, error) {
 	if r.LiveMap == livemap.None {
 		return nil, nil
 	}
-	return livemap.New(r.ctx, "live-map", &livemap.Args{
-		Kind: r.LiveMap, Namespace: r.Namespace + "-" + r.LiveMap, Image: r.Images[liveMapImage(r.LiveMap)], Expose: r.Expose,
-	}, r.inCluster())
+	return livemap.New(r.ctx, "live-map", r.liveMapArgs(), r.inCluster())
+}
+
+func (r *region) liveMapArgs() *livemap.Args {
+	return &livemap.Args{Kind: r.LiveMap, Namespace: r.Namespace + "-" + r.LiveMap, Image: r.Images[liveMapImage(r.LiveMap)], Expose: r.Expose}
 }
 
 // finish adds the live map and writes the outputs.

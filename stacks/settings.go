@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/images/catalogue"
-	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/livemap"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
@@ -151,26 +150,6 @@ func (s *Settings) version(key string) string {
 // Names are prefixes of others' names: a namespace, and a suffix of the names of AWS resources.
 var namePattern = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$`)
 
-// images returns the keys of the images that a stack needs.
-func (s *Settings) images(stack *Stack) []string {
-	needed := []string{"loadgen", "kafka"}
-	if s.aws() {
-		needed = append(needed, "externalDns")
-	}
-	if key := liveMapImage(s.LiveMap); key != "" {
-		needed = append(needed, key)
-	}
-	if s.Role == destination {
-		switch stack.Destination.Replicator {
-		case scenario.UReplicator:
-			needed = append(needed, "ureplicator")
-		case scenario.Brooklin:
-			needed = append(needed, "brooklin")
-		}
-	}
-	return needed
-}
-
 // liveMapImage is the key of a live map's image; empty for none.
 func liveMapImage(kind string) string {
 	return map[string]string{livemap.Headlamp: "headlamp", livemap.WeaveScope: "weavescope", livemap.KubernetesDashboard: "kubernetesDashboard"}[kind]
@@ -179,8 +158,8 @@ func liveMapImage(kind string) string {
 // aws says whether the cluster is made on AWS.
 func (s *Settings) aws() bool { return !s.Kubeconfig.set }
 
-// validate reports what is wrong with s, all at once. What a component checks of its own arguments
-// (the size of a network, the form of an ARN) is checked there, and still before anything is made.
+// validate reports what is wrong with s, all at once, but for what components check of their own
+// arguments (the size of a network, the form of an ARN, the images that they run).
 func (s *Settings) validate(stack *Stack) error {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -190,16 +169,8 @@ func (s *Settings) validate(stack *Stack) error {
 		}
 	}
 
-	if s.Role != source && s.Role != destination {
-		refuse("role: %q: use source or destination", s.Role)
-	}
 	if !namePattern.MatchString(s.Namespace) {
 		refuse("namespace: %q: use 1 to 32 lower-case letters, digits and dashes, beginning with a letter", s.Namespace)
-	}
-	for _, key := range s.images(stack) {
-		if err := kube.CheckImage("images."+key, s.Images[key]); err != nil {
-			errs = append(errs, err)
-		}
 	}
 	known := catalogue.Keys()
 	for _, key := range slices.Sorted(maps.Keys(s.Images)) {
@@ -238,9 +209,6 @@ func (s *Settings) validate(stack *Stack) error {
 	if !s.InstallChaos && stack.Cluster().Fault.Kind != "" {
 		refuse("fault.kind: %s needs Chaos Mesh, and installChaos is false: set it to true, or leave the fault out", stack.Cluster().Fault.Kind)
 	}
-	if err := kube.CheckExpose("expose", s.Expose); err != nil {
-		errs = append(errs, err)
-	}
 	if s.MaxHourlyUSD < 0 {
 		refuse("maxHourlyUSD: %v: use the most that an hour may cost, or 0 for no bound", s.MaxHourlyUSD)
 	}
@@ -250,7 +218,10 @@ func (s *Settings) validate(stack *Stack) error {
 		}
 	}
 	if s.Role == destination {
-		if s.PeerStack == "" {
+		switch {
+		case s.PeerStack == "" && s.aws():
+			refuse("peerStack: missing: a region on AWS is joined to the source's stack: name it, such as us-east-1")
+		case s.PeerStack == "":
 			need(s.PeerBootstrap, "peerStack", "name the source's stack, such as us-east-1, or set peerBootstrap to the source's brokers")
 			if stack.Destination.Replicator == scenario.UReplicator {
 				need(s.PeerZookeeper, "peerZookeeper", "without peerStack, uReplicator needs the address of the source's ZooKeeper")
@@ -265,18 +236,7 @@ func (s *Settings) validate(stack *Stack) error {
 		}
 	}
 	if s.aws() {
-		for _, key := range []string{vVpcCni, vKubeProxy, vCoreDNS, vPodIdentityAgent} {
-			need(s.version(key), "versions."+key, "run make versions, which asks AWS for the add-ons of Kubernetes "+s.KubernetesVersion)
-		}
-		need(s.NodeRelease, "nodeRelease", "run make versions, which asks AWS for the newest image: without a release AWS would replace all nodes when it publishes the next")
-		need(s.VpcCidr, "vpcCidr", "use a private network of this region's own, such as 10.10.0.0/16")
 		need(s.PeerCidr, "peerCidr", "use the other region's vpcCidr")
-		if len(s.Zones) < 2 {
-			refuse("zones: %v: EKS needs two zones or more, such as us-east-1a and us-east-1b", s.Zones)
-		}
-		if stack.Cluster().Nodes == 0 {
-			refuse("nodes: 0: on AWS the nodes are ours: use at least as many as there are brokers, %d", stack.Cluster().Brokers)
-		}
 	}
 	return errors.Join(errs...)
 }

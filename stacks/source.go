@@ -5,22 +5,18 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"github.com/AppsFlyer/kafka-mirror-tester/infra/chaos"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kafka"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kube"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/topics"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/workload"
+	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
 // topicsDeadline bounds the Job that makes topics, all its attempts together.
 const topicsDeadline = 10 * time.Minute
 
 // newSource declares the source's region: the cluster that is loaded, and the load.
-func newSource(ctx *pulumi.Context, stack *Stack) error {
-	r, err := newRegion(ctx, stack)
-	if err != nil {
-		return err
-	}
+func (r *region) newSource() error {
 	if err := r.provision(); err != nil {
 		return err
 	}
@@ -29,15 +25,15 @@ func newSource(ctx *pulumi.Context, stack *Stack) error {
 		if err != nil {
 			return err
 		}
-		ctx.Export(outZoneID, zone.ZoneId)
+		r.ctx.Export(outZoneID, zone.ZoneId)
 		if err := r.publish(zone.ZoneId); err != nil {
 			return err
 		}
 	}
-	if err := r.newKafka(r.across(), r.across()); err != nil {
+	if err := r.newKafka(); err != nil {
 		return err
 	}
-	t, err := r.newTopics(false, true)
+	t, err := r.newTopics()
 	if err != nil {
 		return err
 	}
@@ -45,10 +41,10 @@ func newSource(ctx *pulumi.Context, stack *Stack) error {
 	if err != nil {
 		return err
 	}
-	if err := r.newChaos(chaos.Pods{}, producers.Ready()...); err != nil {
+	if err := r.newChaos(producers.Ready()...); err != nil {
 		return err
 	}
-	if err := r.newMonitoring(nil); err != nil {
+	if err := r.newMonitoring(); err != nil {
 		return err
 	}
 	return r.finish()
@@ -72,32 +68,46 @@ func (r *region) peerNamespaces() []string {
 	return []string{r.PeerNamespace}
 }
 
-// newTopics makes the topics under test. Only the destination's brokers stamp records: latency runs to
-// that moment.
-func (r *region) newTopics(logAppendTime, grow bool) (*topics.Topics, error) {
+// topicsArgs are the topics under test. Only the destination's brokers stamp records: latency runs to that
+// moment.
+func (r *region) topicsArgs() *topics.Args {
 	c := r.Cluster()
-	return topics.NewTopics(r.ctx, "topics", &topics.Args{
-		Namespace: r.ns(), Image: r.Images["loadgen"], Kafka: r.kafka.Access,
+	return &topics.Args{
+		Image:  r.Images["loadgen"],
 		Topics: c.Topics, Partitions: c.Partitions, Replicas: c.ReplicationFactor, MinISR: c.MinInsyncReplicas,
-		Retention: time.Duration(c.Retention), LogAppendTime: logAppendTime, Grow: grow, Deadline: topicsDeadline,
-	}, r.inCluster(), pulumi.DependsOn([]pulumi.Resource{r.kafka.SelfTest}))
+		Retention: time.Duration(c.Retention), LogAppendTime: r.Role == destination,
+		Grow:     r.Role == source || r.Destination.PartitionGrowth != scenario.GrowthNone,
+		Deadline: topicsDeadline,
+	}
 }
 
-// newProducers puts the load on the source.
-func (r *region) newProducers(t *topics.Topics) (*workload.Producers, error) {
+func (r *region) newTopics() (*topics.Topics, error) {
+	args := r.topicsArgs()
+	args.Namespace, args.Kafka = r.ns(), r.kafka.Access
+	return topics.NewTopics(r.ctx, "topics", args, r.inCluster(), pulumi.DependsOn([]pulumi.Resource{r.kafka.SelfTest}))
+}
+
+// producersArgs are the load on the source.
+func (r *region) producersArgs() *workload.ProducersArgs {
 	s := r.Source
-	return workload.NewProducers(r.ctx, "producers", &workload.ProducersArgs{
-		Test: r.test(), Kafka: r.kafka.Access, Count: s.Producers,
+	return &workload.ProducersArgs{
+		Test: r.test(), Count: s.Producers,
 		Rate: s.Throughput.String(), MessageSize: s.MessageSize.String(),
 		Compressibility: s.Compressibility, UseMessageHeaders: s.UseMessageHeaders,
 		Resources: kube.Resources{CPU: "500m", Memory: "512Mi"},
-	}, r.inCluster(), pulumi.DependsOn([]pulumi.Resource{t.Applied}))
+	}
+}
+
+func (r *region) newProducers(t *topics.Topics) (*workload.Producers, error) {
+	args := r.producersArgs()
+	args.Namespace, args.Kafka = r.ns(), r.kafka.Access
+	return workload.NewProducers(r.ctx, "producers", args, r.inCluster(), pulumi.DependsOn([]pulumi.Resource{t.Applied}))
 }
 
 // test is what the load tools of this side are told.
 func (r *region) test() workload.Test {
 	return workload.Test{
-		Namespace: r.ns(), MonitoringNamespace: r.MonitoringNamespace, Image: r.Images["loadgen"],
+		MonitoringNamespace: r.MonitoringNamespace, Image: r.Images["loadgen"],
 		ID: r.TestID, Topics: r.Cluster().Topics,
 	}
 }

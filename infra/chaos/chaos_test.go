@@ -260,7 +260,7 @@ func TestMistakesAreNamed(t *testing.T) {
 	}
 	r := &region{mesh: &chaos.MeshArgs{Chart: chaos.Chart("^2.8"), Controller: "chaos-mesh:latest"}}
 	_, err := r.stack(t).TryUp()
-	for _, want := range []string{"namespace of Chaos Mesh", "versions.chaosMesh", "^2.8", "images.chaosMesh", "chaos-mesh:latest", "images.chaosDaemon: no image: run make images", "images.pause: no image"} {
+	for _, want := range []string{"chaosNamespace: empty", "versions.chaosMesh", "^2.8", "images.chaosMesh", "chaos-mesh:latest", "images.chaosDaemon: no image: run make images", "images.pause: no image"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)
 		}

@@ -131,10 +131,13 @@ func NewFault(ctx *pulumi.Context, name string, mesh *Mesh, args *FaultArgs, opt
 	if mesh == nil {
 		return nil, fmt.Errorf("fault.kind: %s: there is no Chaos Mesh: set installChaos to true, or leave the fault out", args.Kind)
 	}
-	if err := args.validate(mesh); err != nil {
+	if err := args.Validate(); err != nil {
 		return nil, err
 	}
 	target, k := args.kind()
+	if k.object == "NetworkChaos" && mesh.netem == nil {
+		return nil, fmt.Errorf("fault.kind: %s: whether the nodes can do this was not tested: give Chaos Mesh the self-test's image", args.Kind)
+	}
 	depends := []pulumi.Resource{mesh.release}
 	if k.object == "NetworkChaos" {
 		depends = append(depends, mesh.netem)
@@ -206,8 +209,8 @@ func unique(s []string) []string { return slices.Compact(slices.Sorted(slices.Va
 // micros writes d as Chaos Mesh takes a latency: one number and one unit.
 func micros(d time.Duration) string { return fmt.Sprintf("%dus", d.Microseconds()) }
 
-// validate reports every mistake in a at once.
-func (a *FaultArgs) validate(mesh *Mesh) error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right.
+func (a *FaultArgs) Validate() error {
 	target, k := a.kind()
 	pods, known := map[string]Pods{"broker": a.Brokers, "worker": a.Workers, "region": {}}[target]
 	if !known || k.object == "" || target == "region" && a.Kind != regionPartition {
@@ -216,9 +219,6 @@ func (a *FaultArgs) validate(mesh *Mesh) error {
 	}
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if k.object == "NetworkChaos" && mesh.netem == nil {
-		refuse("fault.kind: %s: whether the nodes can do this was not tested: give Chaos Mesh the self-test's image", a.Kind)
-	}
 	if a.Run < 0 {
 		refuse("fault.run: %d: use 0 or more", a.Run)
 	}

@@ -46,10 +46,11 @@ type MeshArgs struct {
 	SelfTest string
 }
 
-func (a *MeshArgs) validate() error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right.
+func (a *MeshArgs) Validate() error {
 	var errs []error
 	if a.Namespace == "" {
-		errs = append(errs, errors.New("namespace of Chaos Mesh: none: name the one to make"))
+		errs = append(errs, errors.New("chaosNamespace: empty: name the one to make"))
 	}
 	errs = append(errs, a.Chart.Validate("versions.chaosMesh"))
 	errs = append(errs,
@@ -80,7 +81,7 @@ var app = kube.App{Name: "chaos-mesh", Component: "chaos"}
 // succeeded. Chaos Mesh's own definitions (CRDs) stay in the cluster after a destroy, as Helm leaves
 // them.
 func NewMesh(ctx *pulumi.Context, name string, args *MeshArgs, opts ...pulumi.ResourceOption) (*Mesh, error) {
-	if err := args.validate(); err != nil {
+	if err := args.Validate(); err != nil {
 		return nil, err
 	}
 	m := &Mesh{}

@@ -24,8 +24,6 @@ type Args struct {
 type Existing struct {
 	// Kubeconfig is the file's content; it stays secret.
 	Kubeconfig pulumi.StringInput
-	// Context is the one of Kubeconfig to use; empty for its current one.
-	Context string
 }
 
 // Cluster is a cluster with its own Kubernetes provider, through which everything in it goes.
@@ -40,9 +38,10 @@ type Cluster struct {
 
 	// Provider is to be given to everything that lives in the cluster.
 	Provider *kubernetes.Provider
-	// Name is the cluster's in EKS; of an existing one its context, which may be empty.
+	// Name is the cluster's in EKS; empty for an existing one.
 	Name pulumi.StringOutput
-	// Context is what kubectl --context takes after Command has run; empty for the current one.
+	// Context is what kubectl --context takes after Command has run; empty for an existing cluster: the
+	// current one.
 	Context string
 	// Command makes kubectl ready for the cluster; empty for an existing one.
 	Command string
@@ -51,8 +50,6 @@ type Cluster struct {
 	// NodeSecurityGroupID is the group of all nodes and pods, which EKS makes with the cluster; empty
 	// for an existing one.
 	NodeSecurityGroupID pulumi.StringOutput
-	// NodeRoleName is the nodes' role; empty for an existing cluster.
-	NodeRoleName pulumi.StringOutput
 
 	name string
 	args *Args
@@ -62,8 +59,8 @@ type Cluster struct {
 // and with the default AWS provider. It reports every mistake in args at once, before anything is
 // registered.
 func NewCluster(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Cluster, error) {
-	if err := args.validate(); err != nil {
-		return nil, err
+	if err := errors.Join(args.Validate(), args.given()); err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", name, err)
 	}
 	c := &Cluster{name: name, args: args}
 	if err := ctx.RegisterComponentResource("kafka-mirror-tester:cluster:Cluster", name, c, opts...); err != nil {
@@ -82,34 +79,25 @@ func NewCluster(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.Res
 		"command":             pulumi.String(c.Command),
 		"kubeconfig":          c.Kubeconfig,
 		"nodeSecurityGroupId": c.NodeSecurityGroupID,
-		"nodeRoleName":        c.NodeRoleName,
 	})
 }
 
 func (c *Cluster) useExisting(ctx *pulumi.Context) error {
-	existing := c.args.Existing
-	c.Context = existing.Context
-	c.Name = pulumi.String(existing.Context).ToStringOutput()
-	c.Kubeconfig = secret(existing.Kubeconfig)
+	c.Name = pulumi.String("").ToStringOutput()
+	c.Kubeconfig = secret(c.args.Existing.Kubeconfig)
 	c.NodeSecurityGroupID = pulumi.String("").ToStringOutput()
-	c.NodeRoleName = pulumi.String("").ToStringOutput()
 	return c.newProvider(ctx)
 }
 
 // newProvider makes the explicit provider, of the plugin's own version: without it the engine would
 // take the SDK's.
 func (c *Cluster) newProvider(ctx *pulumi.Context, after ...pulumi.Resource) (err error) {
-	args := &kubernetes.ProviderArgs{
+	c.Provider, err = kubernetes.NewProvider(ctx, c.name, &kubernetes.ProviderArgs{
 		Kubeconfig:             c.Kubeconfig,
 		EnableServerSideApply:  pulumi.Bool(true),
 		EnableConfigMapMutable: pulumi.Bool(true), // settings change in place, and the load tools reload them
 		EnableSecretMutable:    pulumi.Bool(true),
-	}
-	if c.args.Existing != nil && c.Context != "" {
-		args.Context = pulumi.String(c.Context)
-	}
-	c.Provider, err = kubernetes.NewProvider(ctx, c.name, args,
-		c.child(), pulumi.Version(c.args.KubernetesPlugin), pulumi.DependsOn(after))
+	}, c.child(), pulumi.Version(c.args.KubernetesPlugin), pulumi.DependsOn(after))
 	return err
 }
 
@@ -119,18 +107,26 @@ func secret(s pulumi.StringInput) pulumi.StringOutput {
 	return pulumi.ToSecret(s).(pulumi.StringOutput)
 }
 
-func (a *Args) validate() error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right. What
+// other resources give is not looked at.
+func (a *Args) Validate() error {
 	errs := []error{validatePlugin(a.KubernetesPlugin)}
 	switch {
 	case (a.EKS == nil) == (a.Existing == nil):
 		errs = append(errs, errors.New("name either an EKS cluster or an existing one (kubeconfig), not both"))
 	case a.EKS != nil:
 		errs = append(errs, a.EKS.validate())
-	case a.Existing.Kubeconfig == nil:
-		errs = append(errs, errors.New("kubeconfig: empty: set it with pulumi config set --secret kubeconfig < FILE"))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("cluster: %w", err)
+	return errors.Join(errs...)
+}
+
+// given refuses arguments without what other resources give.
+func (a *Args) given() error {
+	switch {
+	case a.EKS != nil && (a.EKS.VpcID == nil || a.EKS.SubnetIDs == nil || a.EKS.NodeSubnetIDs == nil):
+		return errors.New("no VPC or no subnets: pass the network's, its private ones and those of the nodes")
+	case a.EKS == nil && a.Existing != nil && a.Existing.Kubeconfig == nil:
+		return errors.New("kubeconfig: empty: set it with pulumi config set --secret kubeconfig < FILE")
 	}
 	return nil
 }

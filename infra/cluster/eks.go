@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/cloudwatch"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	awseks "github.com/pulumi/pulumi-aws/sdk/v6/go/aws/eks"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
@@ -42,11 +41,6 @@ type EKS struct {
 	// AdminARNs are roles and users that administer the cluster, besides whoever makes it: that one
 	// is its administrator already, and EKS refuses a second entry for it.
 	AdminARNs []string
-	// LogTypes are the control plane's logs to keep, among api, audit, authenticator,
-	// controllerManager and scheduler; none cost nothing.
-	LogTypes []string
-	// LogDays is how long they are kept, days, as CloudWatch takes it.
-	LogDays int
 	// MTU of the pods' network, bytes, 1280 to 9001. 8500 is what peering between regions carries;
 	// larger packets would cost path MTU discovery on every new connection.
 	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/network_mtu.html
@@ -63,7 +57,7 @@ type EKS struct {
 // disk, so no storage driver is among them.
 type AddOns struct{ VPCCNI, KubeProxy, CoreDNS, PodIdentityAgent string }
 
-type addOn struct{ name, version string }
+type addOn struct{ key, name, version string } // key under versions, and EKS's name
 
 func (a *AddOns) list() []addOn {
 	return append(a.beforeNodes(), a.afterNodes()...)
@@ -71,12 +65,12 @@ func (a *AddOns) list() []addOn {
 
 // beforeNodes are what a node needs to become ready.
 func (a *AddOns) beforeNodes() []addOn {
-	return []addOn{{"vpc-cni", a.VPCCNI}, {"kube-proxy", a.KubeProxy}}
+	return []addOn{{"vpcCni", "vpc-cni", a.VPCCNI}, {"kubeProxy", "kube-proxy", a.KubeProxy}}
 }
 
 // afterNodes are what needs nodes to become active.
 func (a *AddOns) afterNodes() []addOn {
-	return []addOn{{"coredns", a.CoreDNS}, {"eks-pod-identity-agent", a.PodIdentityAgent}}
+	return []addOn{{"coreDns", "coredns", a.CoreDNS}, {"podIdentityAgent", "eks-pod-identity-agent", a.PodIdentityAgent}}
 }
 
 // Nodes describes the node group.
@@ -150,26 +144,7 @@ func (c *Cluster) newControlPlane(ctx *pulumi.Context) (*eks.Cluster, error) {
 	if e.Profile != "" {
 		args.ProviderCredentialOpts = eks.KubeconfigOptionsArgs{ProfileName: pulumi.String(e.Profile)}
 	}
-	opts := []pulumi.ResourceOption{c.child()}
-	if len(e.LogTypes) > 0 {
-		args.EnabledClusterLogTypes = pulumi.ToStringArray(e.LogTypes)
-		logs, err := c.newLogGroup(ctx)
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, pulumi.DependsOn([]pulumi.Resource{logs}))
-	}
-	return eks.NewCluster(ctx, c.name, args, opts...)
-}
-
-// newLogGroup makes the group that EKS would make by itself, so that a destroy removes it.
-func (c *Cluster) newLogGroup(ctx *pulumi.Context) (*cloudwatch.LogGroup, error) {
-	e := c.args.EKS
-	return cloudwatch.NewLogGroup(ctx, c.name, &cloudwatch.LogGroupArgs{
-		Name:            pulumi.String("/aws/eks/" + e.Name + "/cluster"),
-		RetentionInDays: pulumi.Int(e.LogDays),
-		Tags:            pulumi.ToStringMap(e.Tags),
-	}, c.child())
+	return eks.NewCluster(ctx, c.name, args, c.child())
 }
 
 // notInName is what is replaced where an ARN becomes part of a resource's name.
@@ -248,7 +223,6 @@ func (c *Cluster) newNodeGroup(ctx *pulumi.Context, control *eks.Cluster, after 
 	if err != nil {
 		return nil, err
 	}
-	c.NodeRoleName = role.Name
 	return awseks.NewNodeGroup(ctx, c.name, &awseks.NodeGroupArgs{
 		ClusterName:    c.eksName(control),
 		NodeRoleArn:    role.Arn,

@@ -42,19 +42,16 @@ func (e *EKS) validate() error {
 	fail := func(format string, values ...any) { errs = append(errs, fmt.Errorf(format, values...)) }
 
 	if !nameForm.MatchString(e.Name) {
-		fail("clusterName: %q: use up to 100 letters, digits, - and _", e.Name)
+		fail("cluster's name: %q: use a stack's name with which it has up to 100 letters, digits, - and _", e.Name)
 	}
 	if e.Region == "" {
-		fail("region: empty: name it, such as eu-west-1")
+		fail("aws:region: empty: name it, such as eu-west-1")
 	}
 	if !versionForm.MatchString(e.Version) {
 		fail("kubernetesVersion: %q: write it like 1.35", e.Version)
 	}
-	if e.VpcID == nil || e.SubnetIDs == nil || e.NodeSubnetIDs == nil {
-		fail("no VPC or no subnets: pass the network's, its private ones and those of the nodes")
-	}
 	errs = append(errs, e.validateServiceCIDR(), validateAPICIDRs(e.APICIDRs), validateAdmins(e.AdminARNs))
-	errs = append(errs, e.validateLogs(), e.AddOns.validate(), e.Nodes.validate(e.Version))
+	errs = append(errs, e.AddOns.validate(), e.Nodes.validate(e.Version))
 	if e.MTU < 1280 || e.MTU > 9001 {
 		fail("mtu: %d: use 1280 to 9001; 8500 is the most that peering between regions carries", e.MTU)
 	}
@@ -118,31 +115,11 @@ func validateAdmins(arns []string) error {
 	return errors.Join(errs...)
 }
 
-var (
-	logTypes = []string{"api", "audit", "authenticator", "controllerManager", "scheduler"}
-	// logDays are the retentions that CloudWatch takes, up to a year.
-	// https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
-	logDays = []int{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365}
-)
-
-func (e *EKS) validateLogs() error {
-	var errs []error
-	for _, t := range e.LogTypes {
-		if !slices.Contains(logTypes, t) {
-			errs = append(errs, fmt.Errorf("logTypes: %q: use some of %s, or none", t, strings.Join(logTypes, ", ")))
-		}
-	}
-	if len(e.LogTypes) > 0 && !slices.Contains(logDays, e.LogDays) {
-		errs = append(errs, fmt.Errorf("logDays: %d: use one of %s", e.LogDays, strings.Trim(fmt.Sprint(logDays), "[]")))
-	}
-	return errors.Join(errs...)
-}
-
 func (a *AddOns) validate() error {
 	var errs []error
 	for _, addOn := range a.list() {
 		if !addOnForm.MatchString(addOn.version) {
-			errs = append(errs, fmt.Errorf("versions: %s is %q: pin it, like v1.2.3-eksbuild.4 (aws eks describe-addon-versions --addon-name %s)", addOn.name, addOn.version, addOn.name))
+			errs = append(errs, fmt.Errorf("versions.%s: %q: run make versions, which asks AWS for the add-ons of this Kubernetes, or pin it, like v1.2.3-eksbuild.4 (aws eks describe-addon-versions --addon-name %s)", addOn.key, addOn.version, addOn.name))
 		}
 	}
 	return errors.Join(errs...)
@@ -176,7 +153,7 @@ func (n *Nodes) validate(version string) error {
 		fail("nodeCapacity: %q: use ON_DEMAND, or SPOT if nodes may vanish during a test", n.CapacityType)
 	}
 	if m := releaseForm.FindStringSubmatch(n.Release); m == nil || m[1] != version {
-		fail("nodeRelease: %q: pin a release of Kubernetes %s, like %s.0-20260101 (aws ssm get-parameter --name /aws/service/eks/optimized-ami/%s/amazon-linux-2023/x86_64/standard/recommended/release_version)", n.Release, version, version, version)
+		fail("nodeRelease: %q: run make versions, or pin a release of Kubernetes %s, like %s.0-20260101: without one AWS would replace all nodes when it publishes the next (aws ssm get-parameter --name /aws/service/eks/optimized-ami/%s/amazon-linux-2023/x86_64/standard/recommended/release_version)", n.Release, version, version, version)
 	}
 	errs = append(errs, n.Disk.validate())
 	return errors.Join(errs...)
@@ -194,7 +171,7 @@ func (d *Disk) validate() error {
 	if most := min(80_000, max(3000, 500*d.GiB)); d.IOPS < 3000 || d.IOPS > most {
 		fail("nodeDiskIops: %d: use 3000, which cost nothing, to %d, which %d GiB can have", d.IOPS, most, d.GiB)
 	}
-	if most := min(2000, max(125, d.IOPS/4)); d.MiBps < 125 || d.MiBps > most {
+	if most := min(2000, max(3000, d.IOPS)/4); d.MiBps < 125 || d.MiBps > most {
 		fail("nodeDiskThroughput: %d: use 125, which cost nothing, to %d, which %d IOPS can have", d.MiBps, most, d.IOPS)
 	}
 	return errors.Join(errs...)

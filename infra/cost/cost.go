@@ -150,7 +150,7 @@ func (in *Input) validate() error {
 	}{
 		{"nodes", float64(in.Nodes)}, {"nodeHourlyUSD", in.NodeHourlyUSD}, {"nodeDisk", in.NodeDiskGiB},
 		{"NAT gateways", float64(in.NATGateways)}, {"load balancers", float64(in.LoadBalancers)}, {"zones", float64(in.Zones)},
-		{"load", in.LoadMBps}, {"replication factor", float64(in.Replicas)}, {"load to the other region", in.ToPeerMBps},
+		{"load", in.LoadMBps}, {"replicationFactor", float64(in.Replicas)}, {"load to the other region", in.ToPeerMBps},
 	} {
 		if !(n.value >= 0) {
 			errs = append(errs, fmt.Errorf("%s: %v: use 0 or more", n.name, n.value))
@@ -168,7 +168,7 @@ func (in *Input) node(large map[string]float64) (usd float64, why string, err er
 		return 0, "", nil
 	}
 	if _, known := prices()[in.Region]; !known {
-		return 0, "", fmt.Errorf("prices in %s are not known here (only in %s): set nodeHourlyUSD to what a node costs in an hour",
+		return 0, "", fmt.Errorf("nodeHourlyUSD: 0, and prices in %s are not known here (only in %s): set it to what a node costs in an hour",
 			in.Region, strings.Join(slices.Sorted(maps.Keys(prices())), " and "))
 	}
 	if len(in.NodeTypes) == 0 {

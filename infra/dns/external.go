@@ -74,8 +74,8 @@ var app = kube.App{Name: externalDNS, Component: "dns"}
 // minutes before there is a node for the pod.
 // https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html
 func NewExternalDNS(ctx *pulumi.Context, name string, args *ExternalDNSArgs, opts ...pulumi.ResourceOption) (*ExternalDNS, error) {
-	if err := args.validate(); err != nil {
-		return nil, err
+	if err := errors.Join(args.Validate(), required("zone", args.ZoneID), required("cluster", args.ClusterName)); err != nil {
+		return nil, fmt.Errorf("ExternalDNS %s: %w", name, err)
 	}
 	e := &ExternalDNS{name: name, args: args}
 	for _, part := range []func(*pulumi.Context) error{
@@ -95,16 +95,16 @@ func NewExternalDNS(ctx *pulumi.Context, name string, args *ExternalDNSArgs, opt
 	return e, ctx.RegisterResourceOutputs(e, pulumi.Map{})
 }
 
-func (a *ExternalDNSArgs) validate() error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right. What
+// other resources give is not looked at.
+func (a *ExternalDNSArgs) Validate() error {
 	errs := []error{
 		kube.CheckImage("images.externalDns", a.Image),
 		validateDomain(a.Domain),
 		region(a.Region),
-		required("zone", a.ZoneID),
-		required("cluster", a.ClusterName),
 	}
 	if a.Namespace == "" {
-		errs = append(errs, errors.New("namespace: empty"))
+		errs = append(errs, errors.New("namespace: empty: name the one that it is in"))
 	}
 	if a.Owner == "" {
 		errs = append(errs, errors.New("owner: empty: use a name that only this cluster has"))
@@ -112,10 +112,7 @@ func (a *ExternalDNSArgs) validate() error {
 	if a.Interval < 10 {
 		errs = append(errs, fmt.Errorf("interval: %d s: use 10 or more, since Route 53 takes five requests a second for the whole account", a.Interval))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("ExternalDNS: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // newRole makes a role that may change this zone and no other.

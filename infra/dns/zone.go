@@ -33,6 +33,10 @@ type ZoneArgs struct {
 	Tags map[string]string
 }
 
+// Validate reports every mistake in a at once; each names the key, the value and what would be right. What
+// other resources give is not looked at.
+func (a *ZoneArgs) Validate() error { return errors.Join(validateDomain(a.Domain), region(a.Region)) }
+
 // NewZone registers the private zone. The source's stack owns it.
 //
 // The zone cannot be without a VPC, so the first is part of it, and changes of the list are ignored:
@@ -40,7 +44,7 @@ type ZoneArgs struct {
 // provider's documentation of aws_route53_zone_association says. On destroy the zone goes with what
 // ExternalDNS left in it, which takes nothing away itself.
 func NewZone(ctx *pulumi.Context, name string, args *ZoneArgs, opts ...pulumi.ResourceOption) (*route53.Zone, error) {
-	if err := errors.Join(validateDomain(args.Domain), required("VPC", args.VpcID), region(args.Region)); err != nil {
+	if err := errors.Join(args.Validate(), required("VPC", args.VpcID)); err != nil {
 		return nil, fmt.Errorf("zone: %w", err)
 	}
 	opts = append([]pulumi.ResourceOption{pulumi.IgnoreChanges([]string{"vpcs"})}, opts...)
@@ -108,7 +112,7 @@ func required(what string, id pulumi.StringInput) error {
 
 func region(name string) error {
 	if name == "" {
-		return errors.New("region: empty: name it, such as eu-west-1")
+		return errors.New("aws:region: empty: name it, such as eu-west-1")
 	}
 	return nil
 }

@@ -188,10 +188,6 @@ var awsTypes = map[string]awsType{
 		},
 	},
 	"aws:ecr/lifecyclePolicy:LifecyclePolicy": {id: "{repository}", deleteFirst: true, forceNew: []string{"repository"}},
-	"aws:cloudwatch/logGroup:LogGroup": {
-		id: "{name}", autoName: "name", forceNew: []string{"logGroupClass", "name", "namePrefix"},
-		outputs: map[string]any{"arn": "arn:aws:logs:{region}:{account}:log-group:{name}"},
-	},
 	"aws:kms/key:Key": {
 		id: "{hex}", forceNew: []string{"customKeyStoreId", "customerMasterKeySpec", "keyUsage", "multiRegion", "xksKeyId"},
 		outputs: map[string]any{"keyId": "{id}", "arn": "arn:aws:kms:{region}:{account}:key/{id}"},

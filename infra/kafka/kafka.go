@@ -22,6 +22,7 @@ package kafka
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -150,7 +151,7 @@ type Kafka struct {
 // NewKafka registers a cluster. Every mistake in args is reported at once, before anything is
 // registered.
 func NewKafka(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Kafka, error) {
-	if err := args.validate(); err != nil {
+	if err := errors.Join(args.Validate(), args.given()); err != nil {
 		return nil, fmt.Errorf("kafka cluster %s: %w", name, err)
 	}
 	k := &Kafka{args: args, name: name}

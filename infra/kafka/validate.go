@@ -26,13 +26,11 @@ var (
 	userForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]*$`)
 )
 
-// validate returns every mistake at once, or nil.
-func (a *Args) validate() error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right. What
+// other resources give is not looked at.
+func (a *Args) Validate() error {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if a.Namespace == nil {
-		refuse("namespace: none given")
-	}
 	errs = append(errs,
 		kube.CheckImage("images.kafka", a.Image),
 		kube.CheckImage("images.loadgen", a.LoadgenImage))
@@ -45,7 +43,7 @@ func (a *Args) validate() error {
 	if a.QuorumSize < 1 || a.QuorumSize > 7 || a.QuorumSize%2 == 0 {
 		refuse("quorumSize is %d: must be 1, 3, 5 or 7, since an even one survives no more than one less", a.QuorumSize)
 	}
-	errs = append(errs, a.Broker.validate("broker", "kafkaHeap"), a.Quorum.validate("quorum member", "quorumHeap"))
+	errs = append(errs, a.Broker.validate("broker", "kafkaHeap"), a.Quorum.validate("quorum member", "heap of a quorum member"))
 	if a.Replicas < 1 || a.Replicas > a.Brokers {
 		refuse("replicationFactor is %d: must be 1 to brokers, %d", a.Replicas, a.Brokers)
 	}
@@ -53,10 +51,10 @@ func (a *Args) validate() error {
 		refuse("minInsyncReplicas is %d: must be 1 to replicationFactor, %d", a.MinISR, a.Replicas)
 	}
 	if a.InternalReplicas < 1 || a.InternalReplicas > a.Brokers {
-		refuse("internalReplicas is %d: must be 1 to brokers, %d", a.InternalReplicas, a.Brokers)
+		refuse("brokers is %d: Kafka's own topics have %d replicas: use at least that many", a.Brokers, a.InternalReplicas)
 	}
 	if a.InternalReplicas < a.MinISR {
-		refuse("internalReplicas is %d: must be at least minInsyncReplicas, %d, or no consumer group could store its offsets", a.InternalReplicas, a.MinISR)
+		refuse("minInsyncReplicas is %d: Kafka's own topics have %d replicas, and no consumer group could store its offsets: use at most that many", a.MinISR, a.InternalReplicas)
 	}
 	if a.Retention < 10*time.Second {
 		refuse("retention is %s: must be at least 10s", a.Retention)
@@ -65,25 +63,36 @@ func (a *Args) validate() error {
 		refuse("kafkaRestart is %d: must be 0, or higher than before to roll the brokers", a.Restart)
 	}
 	if a.MinReady < 0 || a.MinReady%time.Second != 0 {
-		refuse("kafkaMinReady is %s: must be whole seconds", a.MinReady)
+		refuse("kafkaRestartPause is %s: must be whole seconds", a.MinReady)
 	}
 	if a.SelfTestDeadline < time.Minute || a.SelfTestDeadline%time.Second != 0 {
-		refuse("kafkaStartTimeout is %s: must be whole seconds, at least 1m", a.SelfTestDeadline)
+		refuse("SelfTestDeadline of Kafka is %s: must be whole seconds, at least 1m", a.SelfTestDeadline)
 	}
-	errs = append(errs, a.validateConfig(), a.Clients.validate("Kafka's clients"), a.ZookeeperClients.validate("ZooKeeper's clients"))
+	errs = append(errs, a.validateConfig(), a.Clients.validate(), a.ZookeeperClients.validate())
 	if s := a.Security; s != nil {
 		if !userForm.MatchString(s.User) {
 			refuse("kafkaUser is %q: must be a letter, then letters, digits and '_'", s.User)
 		}
 		if s.ServerName == "" {
-			refuse("kafkaServerName is empty: give the name in the brokers' certificate")
+			refuse("ServerName is empty: give the name in the brokers' certificate")
 		}
-		for _, given := range []struct {
+	}
+	return errors.Join(errs...)
+}
+
+// given refuses arguments without what other resources and the secret configuration give.
+func (a *Args) given() error {
+	var errs []error
+	if a.Namespace == nil {
+		errs = append(errs, errors.New("no namespace given"))
+	}
+	if s := a.Security; s != nil {
+		for _, secret := range []struct {
 			key   string
 			value pulumi.StringInput
 		}{{"kafkaPassword", s.Password}, {"kafkaCertificate", s.Certificate}, {"kafkaKey", s.Key}, {"kafkaAuthority", s.Authority}} {
-			if given.value == nil {
-				refuse("%s is missing: TLS and SASL need it", given.key)
+			if secret.value == nil {
+				errs = append(errs, fmt.Errorf("%s is missing: TLS and SASL need it", secret.key))
 			}
 		}
 	}
@@ -121,14 +130,14 @@ func memoryBytes(memory string) (int64, error) {
 	return n << 20, nil
 }
 
-func (p *Peers) validate(who string) error {
+func (p *Peers) validate() error {
 	var errs []error
 	for _, cidr := range p.CIDRs {
 		switch prefix, err := netip.ParsePrefix(cidr); {
 		case err != nil:
-			errs = append(errs, fmt.Errorf("%s: %q is no CIDR, such as 10.1.0.0/16", who, cidr))
+			errs = append(errs, fmt.Errorf("peerCidr: %q is no network: write it like 10.1.0.0/16", cidr))
 		case prefix.Bits() == 0:
-			errs = append(errs, fmt.Errorf("%s: %s is everyone: name the peer's addresses", who, cidr))
+			errs = append(errs, fmt.Errorf("peerCidr: %s is everyone: name the peer's addresses", cidr))
 		}
 	}
 	return errors.Join(errs...)

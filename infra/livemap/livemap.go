@@ -46,7 +46,8 @@ type Args struct {
 	Expose []string
 }
 
-func (a *Args) validate() error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right.
+func (a *Args) Validate() error {
 	var errs []error
 	m, known := maps()[a.Kind]
 	if !known {
@@ -129,7 +130,7 @@ func (a *Args) app() kube.App { return kube.App{Name: a.Kind, Component: "live-m
 
 // New makes a live map.
 func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Map, error) {
-	if err := args.validate(); err != nil {
+	if err := args.Validate(); err != nil {
 		return nil, err
 	}
 	m := &Map{}

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"time"
 
 	kubernetes "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
@@ -62,14 +61,6 @@ type StackArgs struct {
 	Region string
 	Chart  kube.Chart
 	Images Images
-
-	// Retention of samples, at least 1h; 0 means 7 days. RetentionSize bounds them too, such as 40GB, the
-	// default: they lie on a node's root volume, and go with the pod.
-	Retention     time.Duration
-	RetentionSize string
-	// Prometheus is what it may use; zero means 1 CPU and 6Gi, by estimate enough for 30 brokers with
-	// 150 partitions and 40 nodes.
-	Prometheus kube.Resources
 
 	// Hostname by which ExternalDNS makes Prometheus known to the other region, such as
 	// prometheus.us-east-1.kmt.internal; empty for none.
@@ -127,14 +118,16 @@ type Source struct {
 // DNS names, as Kubernetes wants them of objects.
 var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$`)
 
-func (a *StackArgs) validate() error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right. What
+// other resources give is not looked at.
+func (a *StackArgs) Validate() error {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if a.Namespace == "" {
-		refuse("namespace of monitoring: none: name the one to make")
+		refuse("monitoringNamespace: empty: name the one to make")
 	}
 	if a.Region == "" {
-		refuse("region of monitoring: none: name this side, such as us-east-1")
+		refuse("aws:region: empty: name this side, such as us-east-1")
 	}
 	errs = append(errs, a.Chart.Validate("versions.kubePrometheusStack"))
 	images := map[string]string{
@@ -153,9 +146,6 @@ func (a *StackArgs) validate() error {
 	for _, key := range slices.Sorted(maps.Keys(images)) {
 		errs = append(errs, kube.CheckImage("images."+key, images[key]))
 	}
-	if a.Retention != 0 && a.Retention < time.Hour {
-		refuse("retention of Prometheus: %s: use 1h or more", a.Retention)
-	}
 	for _, cidr := range a.Readers {
 		if p, err := netip.ParsePrefix(cidr); err != nil || p.Bits() == 0 {
 			refuse("peerCidr: %q: use the other region's network, such as 10.20.0.0/16, and never all of the internet", cidr)
@@ -165,8 +155,8 @@ func (a *StackArgs) validate() error {
 		if g.Password == nil {
 			refuse("grafanaPassword: missing: run make secrets")
 		}
-		if g.Own == "" || g.Peer != nil && (g.Peer.UID == "" || g.Peer.UID == g.Own || g.Peer.URL == nil) {
-			refuse("data sources of Grafana: give each a uid of its own, and the other region's a URL")
+		if g.Own == "" || g.Peer != nil && (g.Peer.UID == "" || g.Peer.UID == g.Own) {
+			refuse("data sources of Grafana: give each a uid of its own")
 		}
 		for _, name := range slices.Sorted(maps.Keys(g.Dashboards)) {
 			if !namePattern.MatchString(name) {
@@ -181,6 +171,14 @@ func (a *StackArgs) validate() error {
 	return errors.Join(errs...)
 }
 
+// given refuses arguments without what other resources give.
+func (a *StackArgs) given() error {
+	if g := a.Grafana; g != nil && g.Peer != nil && g.Peer.URL == nil {
+		return errors.New("data sources of Grafana: give the other region's a URL")
+	}
+	return nil
+}
+
 // Stack is the monitoring of one region.
 type Stack struct {
 	pulumi.ResourceState
@@ -189,8 +187,6 @@ type Stack struct {
 	Namespace pulumi.StringOutput
 	// URL of Prometheus for the other region, by its host name; empty without one.
 	URL pulumi.StringOutput
-	// ClusterURL of Prometheus, for pods of this cluster.
-	ClusterURL pulumi.StringOutput
 	// PrometheusCommand is what to run to reach it from one's desk, at http://localhost:9090.
 	PrometheusCommand pulumi.StringOutput
 	// GrafanaCommand likewise, at http://localhost:3000; empty without Grafana.
@@ -208,7 +204,7 @@ func grafanaApp() kube.App    { return kube.App{Name: "grafana", Component: "mon
 // NewStack installs args. It waits until the operators, exporters and Grafana run; Prometheus itself
 // is made by its operator, and nothing of a test depends on it.
 func NewStack(ctx *pulumi.Context, name string, args *StackArgs, opts ...pulumi.ResourceOption) (*Stack, error) {
-	if err := args.validate(); err != nil {
+	if err := errors.Join(args.Validate(), args.given()); err != nil {
 		return nil, err
 	}
 	s := &Stack{}
@@ -261,7 +257,6 @@ func (s *Stack) outputs(args *StackArgs) {
 	if args.Hostname != "" {
 		s.URL = text("http://%s:%d", args.Hostname, PrometheusPort)
 	}
-	s.ClusterURL = text("http://prometheus.%s.svc:%d", s.Namespace, PrometheusPort)
 	s.PrometheusCommand = text("kubectl --namespace %s port-forward service/prometheus %d", s.Namespace, PrometheusPort)
 	s.GrafanaCommand = none
 	if args.Grafana != nil {

@@ -299,8 +299,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		"readers":       {func(a *monitoring.StackArgs) { a.Readers = []string{"0.0.0.0/0"} }, []string{"peerCidr", "0.0.0.0/0"}},
 		"same uid":      {func(a *monitoring.StackArgs) { a.Grafana.Peer.UID = "destination" }, []string{"uid"}},
 		"bad dashboard": {func(a *monitoring.StackArgs) { a.Grafana.Dashboards["Über"] = "{}" }, []string{`"Über"`}},
-		"everything": {func(a *monitoring.StackArgs) { *a = monitoring.StackArgs{Retention: 1} },
-			[]string{"namespace", "region", "kubePrometheusStack", "retention"}},
+		"everything": {func(a *monitoring.StackArgs) { *a = monitoring.StackArgs{} },
+			[]string{"monitoringNamespace", "aws:region", "kubePrometheusStack", "images.prometheus:"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := stack(t, func() *monitoring.StackArgs {

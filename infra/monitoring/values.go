@@ -13,26 +13,14 @@ type values = map[string]any
 // https://github.com/prometheus-community/helm-charts/blob/kube-prometheus-stack-88.5.3/charts/kube-prometheus-stack/values.yaml
 func (a *StackArgs) values() values {
 	off := values{"enabled": false}
-	retention := a.Retention.Hours()
-	if retention == 0 {
-		retention = 7 * 24
-	}
-	size := a.RetentionSize
-	if size == "" {
-		size = "40GB"
-	}
-	prometheus := a.Prometheus
-	if prometheus == (kube.Resources{}) {
-		prometheus = kube.Resources{CPU: "1", Memory: "6Gi"}
-	}
 	spec := values{
 		"image":              image(a.Images.Prometheus, "sha", false),
-		"retention":          fmt.Sprintf("%.0fh", retention),
-		"retentionSize":      size,
+		"retention":          "168h",
+		"retentionSize":      "40GB", // samples lie on a node's root volume, and go with the pod
 		"scrapeInterval":     scrapeInterval,
 		"evaluationInterval": scrapeInterval,
 		"externalLabels":     values{"region": a.Region},
-		"resources":          resources(prometheus.CPU, prometheus.Memory),
+		"resources":          resources("1", "6Gi"), // by estimate enough for 30 brokers with 150 partitions and 40 nodes
 		// Without these it would take only what the release itself made.
 		"podMonitorSelectorNilUsesHelmValues":     false,
 		"serviceMonitorSelectorNilUsesHelmValues": false,

@@ -51,7 +51,7 @@ const publicBits = 3
 // maxZones is how many public subnets one block holds.
 const maxZones = 1 << publicBits
 
-// plan is what validate derives from the arguments: the networks of the subnets, by zone.
+// plan is what follows from the arguments: the networks of the subnets, by zone.
 type plan struct {
 	private, public []netip.Prefix
 }
@@ -91,12 +91,19 @@ var (
 // for itself.
 func isZoneID(zone string) bool { return zoneIDForm.MatchString(zone) }
 
-func (a *Args) validate() (plan, error) {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right.
+func (a *Args) Validate() error {
+	_, err := a.plan()
+	return err
+}
+
+// plan lays the subnets out, or reports every mistake at once.
+func (a *Args) plan() (plan, error) {
 	var errs []error
 	fail := func(format string, values ...any) { errs = append(errs, fmt.Errorf(format, values...)) }
 
 	if !regionForm.MatchString(a.Region) {
-		fail("region: %q is no region: write it like eu-west-1", a.Region)
+		fail("aws:region: %q is no region: write it like eu-west-1", a.Region)
 	}
 	errs = append(errs, a.validateZones()...)
 
@@ -130,7 +137,7 @@ func (a *Args) validate() (plan, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return plan{}, fmt.Errorf("network: %w", err)
+		return plan{}, err
 	}
 	return layout(vpc, a.PrivatePrefix, len(a.Zones)), nil
 }
@@ -161,7 +168,7 @@ func (a *Args) validateZones() []error {
 	if ids > 0 && ids < len(a.Zones) {
 		fail("zones: %s mixes ids and names, so it cannot be told whether two are the same: use ids only, or names only", strings.Join(a.Zones, ", "))
 	}
-	if len(a.NodeZones) == 0 {
+	if len(a.NodeZones) == 0 && len(a.Zones) > 0 {
 		fail("nodeZones: none: name at least one of zones; one avoids the cost of traffic between zones")
 	}
 	for i, zone := range a.NodeZones {

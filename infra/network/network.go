@@ -27,9 +27,6 @@ type Args struct {
 	// PrivatePrefix is the prefix length of each private subnet, 18 to 25. 19 leaves 8187 addresses:
 	// 48 nodes take about 1,500, since each node holds whole network interfaces' worth of addresses.
 	PrivatePrefix int
-	// DomainName goes into the DHCP options; empty for AWS's own name of the region, which is what
-	// nodes are called by. It is the search domain of every pod.
-	DomainName string
 	// ClusterName is the EKS cluster that the subnets are tagged for, so that its load balancers find
 	// them; empty without one.
 	ClusterName string
@@ -49,8 +46,6 @@ type Network struct {
 	pulumi.ResourceState
 
 	VpcID            pulumi.IDOutput
-	CIDR             pulumi.StringOutput
-	PublicSubnetIDs  pulumi.StringArrayOutput // one for each zone
 	PrivateSubnetIDs pulumi.StringArrayOutput // one for each zone
 	NodeSubnetIDs    pulumi.StringArrayOutput // the private ones of NodeZones
 	// PrivateRouteTableID is the only route table of all private subnets: there is one NAT gateway.
@@ -77,9 +72,9 @@ func (n *Network) Ready() []pulumi.Resource { return slices.Concat(n.publicPaths
 // NewNetwork registers the VPC and all in it. It reports every mistake in args at once, before
 // anything is registered.
 func NewNetwork(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Network, error) {
-	plan, err := args.validate()
+	plan, err := args.plan()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("network %s: %w", name, err)
 	}
 	n := &Network{name: name, args: args, plan: plan}
 	if err := ctx.RegisterComponentResource("kafka-mirror-tester:network:Network", name, n, opts...); err != nil {
@@ -101,8 +96,6 @@ func NewNetwork(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.Res
 	n.outputs()
 	return n, ctx.RegisterResourceOutputs(n, pulumi.Map{
 		"vpcId":               n.VpcID,
-		"cidr":                n.CIDR,
-		"publicSubnetIds":     n.PublicSubnetIDs,
 		"privateSubnetIds":    n.PrivateSubnetIDs,
 		"nodeSubnetIds":       n.NodeSubnetIDs,
 		"privateRouteTableId": n.PrivateRouteTableID,
@@ -129,12 +122,9 @@ func (n *Network) newVPC(ctx *pulumi.Context) (err error) {
 }
 
 func (n *Network) newDHCPOptions(ctx *pulumi.Context) error {
-	domain := n.args.DomainName
-	if domain == "" {
-		domain = DomainName(n.args.Region)
-	}
 	options, err := ec2.NewVpcDhcpOptions(ctx, n.name, &ec2.VpcDhcpOptionsArgs{
-		DomainName:        pulumi.String(domain),
+		// AWS's own name of the region, which is what nodes are called by. It is the search domain of every pod.
+		DomainName:        pulumi.String(domainName(n.args.Region)),
 		DomainNameServers: pulumi.StringArray{pulumi.String("AmazonProvidedDNS")},
 		Tags:              n.tags(""),
 	}, n.child())
@@ -149,9 +139,9 @@ func (n *Network) newDHCPOptions(ctx *pulumi.Context) error {
 	return err
 }
 
-// DomainName is AWS's own domain of a region's instances.
+// domainName is AWS's own domain of a region's instances.
 // https://docs.aws.amazon.com/vpc/latest/userguide/DHCPOptionSet.html
-func DomainName(region string) string {
+func domainName(region string) string {
 	if region == "us-east-1" {
 		return "ec2.internal"
 	}
@@ -270,20 +260,15 @@ func (n *Network) newS3Endpoint(ctx *pulumi.Context) error {
 }
 
 func (n *Network) outputs() {
-	ids := func(subnets []*ec2.Subnet, of func(zone string) bool) pulumi.StringArrayOutput {
-		var all pulumi.StringArray
-		for i, subnet := range subnets {
-			if of(n.args.Zones[i]) {
-				all = append(all, subnet.ID())
-			}
+	n.VpcID, n.PrivateRouteTableID = n.vpc.ID(), n.privateTable.ID()
+	var all, nodes pulumi.StringArray
+	for i, subnet := range n.private {
+		all = append(all, subnet.ID())
+		if slices.Contains(n.args.NodeZones, n.args.Zones[i]) {
+			nodes = append(nodes, subnet.ID())
 		}
-		return all.ToStringArrayOutput()
 	}
-	everywhere := func(string) bool { return true }
-	n.VpcID, n.CIDR, n.PrivateRouteTableID = n.vpc.ID(), n.vpc.CidrBlock, n.privateTable.ID()
-	n.PublicSubnetIDs = ids(n.public, everywhere)
-	n.PrivateSubnetIDs = ids(n.private, everywhere)
-	n.NodeSubnetIDs = ids(n.private, func(zone string) bool { return slices.Contains(n.args.NodeZones, zone) })
+	n.PrivateSubnetIDs, n.NodeSubnetIDs = all.ToStringArrayOutput(), nodes.ToStringArrayOutput()
 }
 
 func (n *Network) child() pulumi.ResourceOption { return pulumi.Parent(n) }

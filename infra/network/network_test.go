@@ -34,7 +34,6 @@ func stack(t *testing.T, args *network.Args) *enginetest.Stack {
 		}
 		ctx.Export("nodes", n.NodeSubnetIDs)
 		ctx.Export("private", n.PrivateSubnetIDs)
-		ctx.Export("public", n.PublicSubnetIDs)
 		return nil
 	})
 }

@@ -70,8 +70,8 @@ func (p *Peering) Ready() []pulumi.Resource { return p.ready }
 // NewPeering registers the connection and what both sides need for it. It reports every mistake in
 // args at once, before anything is registered.
 func NewPeering(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Peering, error) {
-	if err := args.validate(); err != nil {
-		return nil, err
+	if err := errors.Join(args.Validate(), args.Here.given("here"), args.Peer.given("peer")); err != nil {
+		return nil, fmt.Errorf("peering %s: %w", name, err)
 	}
 	p := &Peering{name: name, args: args}
 	if err := ctx.RegisterComponentResource("kafka-mirror-tester:peering:Peering", name, p, opts...); err != nil {
@@ -90,7 +90,9 @@ func NewPeering(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.Res
 	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"connectionId": p.ConnectionID})
 }
 
-func (a *Args) validate() error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right. What
+// other resources give is not looked at.
+func (a *Args) Validate() error {
 	var errs []error
 	fail := func(format string, values ...any) { errs = append(errs, fmt.Errorf(format, values...)) }
 
@@ -107,13 +109,11 @@ func (a *Args) validate() error {
 	if len(a.Peer.Open) == 0 {
 		fail("open ports (peer): none: a replicator here reads from Kafka there")
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("peering: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
-func (s *Side) validate(which string) error {
+// given refuses a side without what other resources give.
+func (s *Side) given(which string) error {
 	var errs []error
 	for _, input := range []struct {
 		name  string
@@ -123,6 +123,11 @@ func (s *Side) validate(which string) error {
 			errs = append(errs, fmt.Errorf("%s: no %s", which, input.name))
 		}
 	}
+	return errors.Join(errs...)
+}
+
+func (s *Side) validate(which string) error {
+	var errs []error
 	seen := map[string]bool{}
 	for _, port := range s.Open {
 		if port.Name == "" || seen[port.Name] {

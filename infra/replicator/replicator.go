@@ -17,6 +17,7 @@
 package replicator
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -142,7 +143,7 @@ func (r *Replicator) Ready() []pulumi.Resource {
 // registered. It depends on working clusters, and on topics that have the partitions in args.Topics on
 // both sides, as far as args.Growth says so: give it a pulumi.DependsOn.
 func NewReplicator(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Replicator, error) {
-	if err := args.validate(); err != nil {
+	if err := errors.Join(args.Validate(), args.given()); err != nil {
 		return nil, fmt.Errorf("replicator %s: %w", name, err)
 	}
 	r := &Replicator{args: args, name: name}

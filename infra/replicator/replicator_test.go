@@ -2,6 +2,7 @@ package replicator
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -408,7 +409,7 @@ func TestWhatFaultsMayHitIsNotWaitedFor(t *testing.T) {
 
 func TestEveryMistakeIsNamed(t *testing.T) {
 	for kind := range objects {
-		if err := testArgs(kind).validate(); err != nil {
+		if err := testArgs(kind).Validate(); err != nil {
 			t.Fatalf("the talk's %s is refused: %v", kind, err)
 		}
 	}
@@ -421,8 +422,8 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		{"image without digest", scenario.UReplicator, func(a *Args) { a.Images.Replicator = "rantav/ureplicator:1c1677d" }, `images.ureplicator: image "rantav/ureplicator:1c1677d" has no digest`},
 		{"no worker", scenario.Brooklin, func(a *Args) { a.Workers = 0 }, "workers is 0"},
 		{"controllers", scenario.UReplicator, func(a *Args) { a.Controllers = -1 }, "controllers is -1"},
-		{"even quorum", scenario.Brooklin, func(a *Args) { a.ZookeeperSize = 2 }, "replicatorZookeepers is 2"},
-		{"heap fills the container", scenario.MirrorMaker2, func(a *Args) { a.Size.Heap = 3 << 30 }, "replicatorHeap is 3072 MiB: must be at least 64 MiB, and at most three quarters of replicatorMemory, 3Gi"},
+		{"even quorum", scenario.Brooklin, func(a *Args) { a.ZookeeperSize = 2 }, "ZookeeperSize is 2"},
+		{"heap fills the container", scenario.MirrorMaker2, func(a *Args) { a.Size.Heap = 3 << 30 }, "replicatorHeap is 3072 MiB: must be at least 64 MiB, and at most three quarters of the memory of a worker, 3Gi"},
 		{"no ZooKeeper", scenario.UReplicator, func(a *Args) { a.SourceZookeeper = nil }, "set kafkaMode to zookeeper on both sides"},
 		{"old client with TLS", scenario.Brooklin, func(a *Args) { a.Source.Secret = "s" }, "secure is true with replicator brooklin"},
 		{"pattern misses topic", scenario.Brooklin, func(a *Args) { a.TopicPattern = "other" }, `does not match the topic "load"`},
@@ -432,23 +433,23 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		{"owned key of MirrorMaker 2", scenario.MirrorMaker2, func(a *Args) { a.Config = map[string]string{"listeners": "x"} }, `"listeners"`},
 		{"key of nobody", scenario.Brooklin, func(a *Args) { a.Config = map[string]string{"acks": "1"} }, `"acks"`},
 		{"idle nodes", scenario.MirrorMaker2, func(a *Args) { a.Workers = 33 }, "set replicatorConfig tasks.max to at least 33"},
-		{"deadline", scenario.MirrorMaker2, func(a *Args) { a.SelfTestDeadline = time.Second }, "replicatorStartTimeout is 1s"},
+		{"deadline", scenario.MirrorMaker2, func(a *Args) { a.SelfTestDeadline = time.Second }, "SelfTestDeadline of the replicator is 1s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := testArgs(c.kind)
 			c.change(args)
-			if err := args.validate(); err == nil || !strings.Contains(err.Error(), c.want) {
+			if err := errors.Join(args.Validate(), args.given()); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}
 	args := testArgs(scenario.MirrorMaker2)
 	args.Workers, args.Config = 33, map[string]string{"tasks.max": "64"}
-	if err := args.validate(); err != nil {
+	if err := args.Validate(); err != nil {
 		t.Errorf("more tasks: %v", err)
 	}
 	args.Namespace, args.Workers, args.Topics, args.Growth = nil, 0, nil, ""
-	if err := args.validate(); err == nil || strings.Count(err.Error(), "\n") < 3 {
+	if err := errors.Join(args.Validate(), args.given()); err == nil || strings.Count(err.Error(), "\n") < 3 {
 		t.Errorf("not every mistake at once: %v", err)
 	}
 }

@@ -50,12 +50,11 @@ type Topics struct {
 	SelfTest *batchv1.Job
 }
 
-func (a *Args) validate() error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right. What
+// other resources give is not looked at.
+func (a *Args) Validate() error {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if a.Namespace == nil || a.Kafka == nil {
-		refuse("namespace or Kafka cluster: none given")
-	}
 	errs = append(errs, kube.CheckImage("images.loadgen", a.Image), checkNames(a.Topics))
 	if a.Partitions < 1 {
 		refuse("partitions is %d: must be at least 1", a.Partitions)
@@ -70,6 +69,14 @@ func (a *Args) validate() error {
 		refuse("retention is %s: must be at least 1s", a.Retention)
 	}
 	return errors.Join(append(errs, checkDeadline(a.Deadline))...)
+}
+
+// given refuses arguments without what other resources give.
+func (a *Args) given() error {
+	if a.Namespace == nil || a.Kafka == nil {
+		return errors.New("no namespace or no Kafka cluster given")
+	}
+	return nil
 }
 
 func checkNames(names []string) error {
@@ -90,7 +97,7 @@ const margin = 30 * time.Second
 
 func checkDeadline(d time.Duration) error {
 	if d < 2*margin || d%time.Second != 0 {
-		return fmt.Errorf("topicsTimeout is %s: must be whole seconds, at least %s", d, 2*margin)
+		return fmt.Errorf("deadline of topics is %s: must be whole seconds, at least %s", d, 2*margin)
 	}
 	return nil
 }
@@ -98,7 +105,7 @@ func checkDeadline(d time.Duration) error {
 // NewTopics registers the topics. Every mistake in args is reported at once, before anything is
 // registered.
 func NewTopics(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Topics, error) {
-	if err := args.validate(); err != nil {
+	if err := errors.Join(args.Validate(), args.given()); err != nil {
 		return nil, fmt.Errorf("topics %s: %w", name, err)
 	}
 	t := &Topics{}

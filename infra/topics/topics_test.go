@@ -107,7 +107,7 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		{"min ISR", func(a *topics.Args) { a.MinISR = 3 }, "minInsyncReplicas is 3: must be 1 to replicationFactor, 2"},
 		{"image", func(a *topics.Args) { a.Image = "loadgen" }, `images.loadgen: image "loadgen" has no digest`},
 		{"retention", func(a *topics.Args) { a.Retention = 0 }, "retention is 0s: must be at least 1s"},
-		{"deadline", func(a *topics.Args) { a.Deadline = time.Second }, "topicsTimeout is 1s"},
+		{"deadline", func(a *topics.Args) { a.Deadline = time.Second }, "deadline of topics is 1s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := newArgs()

@@ -37,7 +37,7 @@ func (p *Producers) Ready() []pulumi.Resource { return p.ready }
 
 // NewProducers registers the load. It is to depend on the topics.
 func NewProducers(ctx *pulumi.Context, name string, args *ProducersArgs, opts ...pulumi.ResourceOption) (*Producers, error) {
-	if err := args.validate(); err != nil {
+	if err := errors.Join(args.Validate(), args.given()); err != nil {
 		return nil, fmt.Errorf("producers: %w", err)
 	}
 	p := &Producers{}
@@ -53,16 +53,27 @@ func NewProducers(ctx *pulumi.Context, name string, args *ProducersArgs, opts ..
 	return p, nil
 }
 
-func (a *ProducersArgs) validate() error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right. What
+// other resources give is not looked at.
+func (a *ProducersArgs) Validate() error {
 	errs := []error{a.Test.validate()}
-	if a.Kafka == nil {
-		errs = append(errs, errors.New("kafka cluster: none given"))
-	}
 	if a.Count < 0 {
 		errs = append(errs, fmt.Errorf("producers: %d: use 0 or more", a.Count))
 	}
-	if a.Rate == "" || a.MessageSize == "" {
-		errs = append(errs, fmt.Errorf("throughput %q, messageSize %q: give both, such as 20k/s and 1kB", a.Rate, a.MessageSize))
+	if a.Rate == "" {
+		errs = append(errs, errors.New("throughput: none: give one, such as 20k/s"))
+	}
+	if a.MessageSize == "" {
+		errs = append(errs, errors.New("messageSize: none: give one, such as 1kB"))
+	}
+	return errors.Join(errs...)
+}
+
+// given refuses arguments without what other resources give.
+func (a *ProducersArgs) given() error {
+	errs := []error{a.Test.given()}
+	if a.Kafka == nil {
+		errs = append(errs, errors.New("no Kafka cluster given"))
 	}
 	return errors.Join(errs...)
 }

@@ -46,7 +46,7 @@ func (v *Verification) Ready() []pulumi.Resource { return v.ready }
 // NewVerification registers what verifies. It is to depend on the destination's cluster; the topics
 // are waited for.
 func NewVerification(ctx *pulumi.Context, name string, args *VerificationArgs, opts ...pulumi.ResourceOption) (*Verification, error) {
-	if err := args.validate(); err != nil {
+	if err := errors.Join(args.Validate(), args.given()); err != nil {
 		return nil, fmt.Errorf("verification: %w", err)
 	}
 	v := &Verification{}
@@ -77,13 +77,24 @@ func NewVerification(ctx *pulumi.Context, name string, args *VerificationArgs, o
 	return v, nil
 }
 
-func (a *VerificationArgs) validate() error {
+// Validate reports every mistake in a at once; each names the key, the value and what would be right. What
+// other resources give is not looked at.
+func (a *VerificationArgs) Validate() error {
 	errs := []error{a.Test.validate()}
-	if a.Source == nil || a.Destination == nil {
-		errs = append(errs, errors.New("kafka clusters: give both"))
+	if a.Producers < 0 {
+		errs = append(errs, fmt.Errorf("producers: %d: use 0 or more", a.Producers))
 	}
-	if a.Producers < 0 || a.Consumers < 1 {
-		errs = append(errs, fmt.Errorf("producers %d, consumers %d: use 0 or more producers, and 1 or more consumers", a.Producers, a.Consumers))
+	if a.Consumers < 1 {
+		errs = append(errs, fmt.Errorf("consumers: %d: use 1 or more", a.Consumers))
+	}
+	return errors.Join(errs...)
+}
+
+// given refuses arguments without what other resources give.
+func (a *VerificationArgs) given() error {
+	errs := []error{a.Test.given()}
+	if a.Source == nil || a.Destination == nil {
+		errs = append(errs, errors.New("source and destination: how to reach both must be given"))
 	}
 	return errors.Join(errs...)
 }

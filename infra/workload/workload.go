@@ -38,9 +38,6 @@ type Test struct {
 
 func (t *Test) validate() error {
 	errs := []error{kube.CheckImage("images.loadgen", t.Image)}
-	if t.Namespace == nil {
-		errs = append(errs, errors.New("namespace: none given"))
-	}
 	if t.ID == "" {
 		errs = append(errs, errors.New("testId: empty: name the test"))
 	}
@@ -48,6 +45,14 @@ func (t *Test) validate() error {
 		errs = append(errs, errors.New("topics: none: name at least one"))
 	}
 	return errors.Join(errs...)
+}
+
+// given refuses a Test without what other resources give.
+func (t *Test) given() error {
+	if t.Namespace == nil {
+		return errors.New("no namespace given")
+	}
+	return nil
 }
 
 // settingsPath is where the settings' ConfigMap is mounted: a directory and no subPath, which would

@@ -277,7 +277,7 @@ func TestMistakes(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, part := range []string{"no digest", "topics: none", "producers: -1", `throughput ""`} {
+	for _, part := range []string{"no digest", "topics: none", "producers: -1", "throughput: none"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("error %q does not say %q", err, part)
 		}
