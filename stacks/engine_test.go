@@ -46,6 +46,7 @@ func (p *pair) up() {
 func TestUpAndAgainAndRefreshAndDestroy(t *testing.T) {
 	for _, replicator := range []string{"mirrormaker2", "ureplicator", "brooklin", "none"} {
 		t.Run(replicator, func(t *testing.T) {
+			t.Parallel()
 			p := newPair(t, nil)
 			p.destination.SetConfig("replicator", replicator)
 			p.up()

@@ -94,15 +94,54 @@ talk's sizes (provider doubles tell an update from a replacement). Written by ` 
 by every ` + "`make test`" + `. Objects and lists are shown whole; they are set piece by piece, such as
 ` + "`pulumi config set --path 'fault.victims[0]' 3`" + `. A Job is replaced, since its template is immutable: the new one is made and waited for before the old one goes.
 `)
-	p := newPair(t, nil)
-	p.up()
-	table(t, &doc, "us-east-1, the source", p.source, sourceSteps)
+	// The destinations need the source as it was before its steps.
+	before := newStack(t, source, nil)
+	before.Up()
+	type section struct {
+		title string
+		stack func(*testing.T) *enginetest.Stack
+		steps []step
+		table strings.Builder
+		made  int // resources of the full-size stack
+	}
+	sections := []*section{{
+		title: "us-east-1, the source", steps: sourceSteps,
+		stack: func(t *testing.T) *enginetest.Stack { return newStack(t, source, nil) },
+	}}
 	for _, replicator := range []string{"mirrormaker2", "ureplicator", "brooklin", "none"} {
-		// The source as it was before the steps.
-		p := newPair(t, nil)
-		p.destination.SetConfig("replicator", replicator)
-		p.up()
-		table(t, &doc, "eu-west-1, the destination, with replicator "+replicator, p.destination, destinationSteps(replicator))
+		sections = append(sections, &section{
+			title: "eu-west-1, the destination, with replicator " + replicator, steps: destinationSteps(replicator),
+			stack: func(t *testing.T) *enginetest.Stack {
+				d := newStack(t, destination, map[string]string{"replicator": replicator})
+				d.Peer("us-east-1", before)
+				return d
+			},
+		})
+	}
+	t.Run("table", func(t *testing.T) { // returns when all of them have
+		for _, c := range sections {
+			t.Run(c.title, func(t *testing.T) {
+				t.Parallel()
+				s := c.stack(t)
+				s.Up()
+				c.made = len(s.Resources())
+				table(t, &c.table, c.title, s, c.steps)
+			})
+		}
+	})
+	least, most := sections[1].made, 0
+	for _, c := range sections {
+		doc.WriteString(c.table.String())
+		if c != sections[0] {
+			least, most = min(least, c.made), max(most, c.made)
+		}
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if numbers := fmt.Sprintf("%d and %d to %d resources", sections[0].made, least, most); !t.Failed() && !strings.Contains(string(readme), numbers) {
+		t.Errorf("the stacks have %s, and the README does not say so", numbers)
 	}
 	if *update {
 		if err := os.WriteFile(stepsFile, []byte(doc.String()), 0o644); err != nil {
