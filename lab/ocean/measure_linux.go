@@ -183,11 +183,11 @@ func (t trial) run(ctx context.Context, e effort) (row []string, err error) {
 	}
 	defer l.Close()
 	var read atomic.Int64
-	received := make(chan error, 1)
+	received := make(chan struct{})
 	go func() {
+		defer close(received)
 		conn, err := l.Accept()
 		if err != nil {
-			received <- err
 			return
 		}
 		defer conn.Close()
@@ -196,7 +196,6 @@ func (t trial) run(ctx context.Context, e effort) (row []string, err error) {
 			n, err := conn.Read(buf)
 			read.Add(int64(n))
 			if err != nil {
-				received <- err
 				return
 			}
 		}
@@ -205,12 +204,12 @@ func (t trial) run(ctx context.Context, e effort) (row []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	sent := make(chan error, 1)
+	sent := make(chan struct{})
 	go func() {
+		defer close(sent)
 		data := make([]byte, 1<<20)
 		for {
 			if _, err := out.Write(data); err != nil {
-				sent <- err
 				return
 			}
 		}
@@ -219,9 +218,9 @@ func (t trial) run(ctx context.Context, e effort) (row []string, err error) {
 		// Without this the close would wait for what is still to be sent.
 		_ = out.(*net.TCPConn).SetLinger(0)
 		out.Close()
-		_ = <-sent // they end with the connection
+		<-sent // both end with the connection
 		l.Close()
-		_ = <-received
+		<-received
 	}()
 	if err := pause(ctx, e.warmUp); err != nil {
 		return nil, err
