@@ -59,17 +59,17 @@ func (l *Lab) changes(was, next scenario.Config) []change {
 			func(ctx context.Context) error { return c.resize(ctx, to.Brokers) })
 		add(from.Retention != to.Retention || from.MinInsyncReplicas != to.MinInsyncReplicas,
 			fmt.Sprintf("%s topics: retention %s, min.insync.replicas %d", c.side, to.Retention, to.MinInsyncReplicas),
-			func(ctx context.Context) error { return c.applyTopics(ctx, both(from.Topics, to.Topics), 1, false) })
+			func(ctx context.Context) error { return c.applyTopics(ctx, from.Topics, 1, setTopics) })
 		fresh := slices.DeleteFunc(slices.Clone(to.Topics), func(t string) bool { return slices.Contains(from.Topics, t) })
 		add(len(fresh) > 0, fmt.Sprintf("%s topics: %s added", c.side, strings.Join(fresh, ", ")),
-			func(ctx context.Context) error { return c.applyTopics(ctx, fresh, to.Partitions, false) })
+			func(ctx context.Context) error { return c.applyTopics(ctx, fresh, to.Partitions, makeTopics) })
 		add(from.KafkaRestart != to.KafkaRestart && to.KafkaRestart > 0, fmt.Sprintf("%s brokers have restarted, one after another", c.side),
 			func(ctx context.Context) error { return c.roll(ctx, both(from.Topics, to.Topics)) })
 	}
 	grow := func(i int) {
 		s := sides[i]
 		add(s.from.Partitions != s.to.Partitions, fmt.Sprintf("%s partitions: %d -> %d", s.c.side, s.from.Partitions, s.to.Partitions),
-			func(ctx context.Context) error { return s.c.applyTopics(ctx, s.to.Topics, s.to.Partitions, true) })
+			func(ctx context.Context) error { return s.c.applyTopics(ctx, s.to.Topics, s.to.Partitions, growTopics) })
 	}
 	switch next.Destination.PartitionGrowth {
 	case scenario.GrowthDestinationFirst:

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/mirror"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/topics"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
@@ -45,6 +46,12 @@ func TestClustersThatExist(t *testing.T) {
 			t.Errorf("clusters of somebody else's are to be changed: %v", err)
 		}
 	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(cfg.SourceServers...))
+	r.must(err)
+	defer client.Close()
+	// One that is there, and otherwise than the lab would make it.
+	theirs := topics.Config{Names: []string{"lab"}, Partitions: 6, Replicas: 1, Retention: time.Hour}
+	r.must(topics.Create(t.Context(), client, theirs))
 	replicate(t, cfg.SourceServers, cfg.DestinationServers)
 	r.must(l.Start(t.Context(), base.Config))
 	if n := len(leftovers(t, l.work.path)); n != 3 {
@@ -61,6 +68,10 @@ func TestClustersThatExist(t *testing.T) {
 	next.Source.Partitions, next.Destination.Partitions, next.Destination.PartitionGrowth = 8, 8, scenario.GrowthCure
 	next.Source.Producers = 2
 	r.converge(next)
+	described, err := topics.Describe(t.Context(), client, []string{"lab"})
+	if r.must(err); described[0].Partitions != 8 || described[0].Settings["retention.ms"] != "3600000" {
+		t.Errorf("somebody else's topic is now %+v, want 8 partitions and all else as it was", described[0])
+	}
 	doc := r.drain(next)
 	if i := slices.IndexFunc(doc.Events, func(e verdict.Event) bool { return e.Kind == "cut" && e.Detail == "a cable is pulled" }); i < 0 {
 		t.Errorf("what was marked is not in the report: %v", doc.Events)

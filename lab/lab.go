@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/AppsFlyer/kafka-mirror-tester/lab/ocean"
 	"github.com/AppsFlyer/kafka-mirror-tester/lab/slowdisk"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
@@ -285,10 +287,10 @@ func (l *Lab) Start(ctx context.Context, baseline scenario.Config) error {
 		return err
 	}
 	err := l.step(ctx, fmt.Sprintf("topics %s: %d partitions in the source, %d in the destination", strings.Join(baseline.Source.Topics, ", "), baseline.Source.Partitions, baseline.Destination.Partitions), func(ctx context.Context) error {
-		if err := l.Source.applyTopics(ctx, baseline.Source.Topics, baseline.Source.Partitions, false); err != nil {
+		if err := l.Source.applyTopics(ctx, baseline.Source.Topics, baseline.Source.Partitions, makeTopics); err != nil {
 			return err
 		}
-		return l.Destination.applyTopics(ctx, baseline.Destination.Topics, baseline.Destination.Partitions, false)
+		return l.Destination.applyTopics(ctx, baseline.Destination.Topics, baseline.Destination.Partitions, makeTopics)
 	})
 	if err != nil {
 		return err
@@ -525,13 +527,21 @@ func (l *Lab) Stop(context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Evidence copies the logs of all processes and the configurations that were made for them, and writes
-// the last metrics of the load tools, below dir.
+// ClientOptions are those of clients of a side's cluster, once it has been started.
+func (l *Lab) ClientOptions(side string) []kgo.Opt { return l.cluster(side).Options() }
+
+// Evidence copies the logs of all processes and the configurations that were made for them below dir, and
+// writes the last metrics of those load tools that run.
 func (l *Lab) Evidence(ctx context.Context, dir string) error {
 	if l.logs == "" {
 		return nil
 	}
-	errs := []error{os.CopyFS(filepath.Join(dir, "logs"), os.DirFS(l.logs))}
+	return errors.Join(os.CopyFS(filepath.Join(dir, "logs"), os.DirFS(l.logs)), l.Metrics(ctx, dir))
+}
+
+// Metrics writes the metrics of those load tools that run below dir, a file each.
+func (l *Lab) Metrics(ctx context.Context, dir string) error {
+	var errs []error
 	for _, t := range slices.Concat([]*tool{l.auditor}, l.producers, l.consumers) {
 		if t == nil || !t.alive() {
 			continue

@@ -71,65 +71,91 @@ func TestRealKafka(t *testing.T) {
 	r.stop()
 }
 
-// TestRealKafkaConverges has a lab of clusters with TLS and SASL follow a configuration that grows and
-// shrinks, and go through faults that end by themselves.
+// TestRealKafkaConverges has a lab of clusters with TLS and SASL, and an ocean between them where there is
+// root, follow a configuration that grows and shrinks, and go through faults that end by themselves.
 func TestRealKafkaConverges(t *testing.T) {
 	r := newReal(t)
+	cfg := r.lab.cfg
+	cfg.Ocean, cfg.Delay = OceanAuto, 10*time.Millisecond
+	l, err := New(cfg, slog.New(slog.DiscardHandler), testOutput{t})
+	r.must(err)
+	r.lab = l
+	t.Cleanup(func() {
+		if err := l.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	base := small()
 	base.Secure = true
 	base.setTopics("load")
 	base.TopicPattern = "load.*"
-	base.Source.Brokers, base.Destination.Brokers = 2, 2
-	base.Destination.ReplicatorConfig["scheduled.rebalance.max.delay.ms"] = "1000"
+	base.Source.Brokers, base.Destination.Brokers, base.Destination.ReplicationFactor = 2, 1, 1
 	base.Destination.ReplicatorConfig["destination.scheduled.rebalance.max.delay.ms"] = "1000"
-	r.start(base.Config)
 
+	grown := base.Config
+	grown.Source.Brokers, grown.Source.Throughput.PerSecond, grown.Source.MessageSize = 3, 100, 500
+	grown.Source.Topics, grown.Destination.Topics = []string{"load", "load2"}, []string{"load", "load2"}
+	grown.Source.Partitions, grown.Destination.Partitions, grown.Destination.PartitionGrowth = 8, 8, scenario.GrowthDestinationFirst
+	grown.Destination.Workers, grown.Source.Producers, grown.Destination.Consumers = 2, 2, 2
+	grown.Source.Retention *= 2
+
+	short := scenario.Duration(3 * time.Second)
+	faulty := grown
+	faulty.Source.Fault = scenario.Fault{Kind: "broker-replace", Victims: []int{1}, Run: 1}
+	faulty.Destination.Fault = scenario.Fault{Kind: "region-partition", Duration: short, Run: 1}
+	if err := l.Provides(scenario.FeatureOcean); err != nil {
+		t.Logf("no ocean here, so a pause takes its place: %v", err)
+		faulty.Destination.Fault = scenario.Fault{Kind: "broker-pause", Victims: []int{0}, Duration: short, Run: 1}
+	}
+	worse := faulty
+	worse.Source.Fault = scenario.Fault{Kind: "broker-slow-disk", Victims: []int{0}, Latency: scenario.Duration(20 * time.Millisecond), Duration: short, Run: 2}
+	worse.Destination.Fault = scenario.Fault{Kind: "worker-kill", Victims: []int{1}, Run: 2}
+	if err := l.Provides(scenario.FeatureSlowDisk); err != nil {
+		t.Logf("no slow disk here, so a pause takes its place: %v", err)
+		worse.Source.Fault = scenario.Fault{Kind: "broker-pause", Victims: []int{0}, Duration: short, Run: 2}
+	}
+	fewer := worse
+	fewer.Source.Brokers, fewer.Destination.Workers, fewer.Source.Producers = 2, 1, 1
+	fewer.Source.Fault, fewer.Destination.Fault = scenario.Fault{}, scenario.Fault{}
+	fewer.Destination.KafkaConfig, fewer.Destination.KafkaRestart = map[string]string{"num.io.threads": "3"}, 1
+	r.must(l.Check([]scenario.Config{base.Config, grown, faulty, worse, fewer}))
+
+	r.start(base.Config)
 	t.Log("more of everything")
-	next := base.Config
-	next.Source.Brokers, next.Source.Throughput.PerSecond, next.Source.MessageSize = 3, 300, 500
-	next.Source.Topics, next.Destination.Topics = []string{"load", "load2"}, []string{"load", "load2"}
-	next.Source.Partitions, next.Destination.Partitions, next.Destination.PartitionGrowth = 8, 8, scenario.GrowthDestinationFirst
-	next.Destination.Workers, next.Source.Producers, next.Destination.Consumers = 2, 2, 2
-	next.Source.Retention *= 2
-	r.converge(next)
-	for _, c := range []*Cluster{r.lab.Source, r.lab.Destination} {
-		for _, topic := range next.Source.Topics {
+	r.converge(grown)
+	for _, c := range []*Cluster{l.Source, l.Destination} {
+		for _, topic := range grown.Source.Topics {
 			if n, err := c.partitions(t.Context(), topic); err != nil || n != 8 {
 				t.Errorf("%s has %d partitions of %s, want 8: %v", c.side, n, topic, err)
 			}
 		}
 	}
-	r.arrives(next, "load2")
+	r.arrives("load2")
 
 	t.Log("faults that are over at once, or end by themselves")
-	faulty := next
-	faulty.Source.Fault = scenario.Fault{Kind: "broker-replace", Victims: []int{1}, Run: 1}
-	faulty.Destination.Fault = scenario.Fault{Kind: "broker-pause", Victims: []int{0}, Duration: scenario.Duration(3 * time.Second), Run: 1}
-	r.converge(faulty)
-	r.event("broker-replace-end source")
-	r.event("broker-pause-end destination")
-	r.must(r.lab.Source.WaitInSync(t.Context(), r.lab.cfg.StartTimeout, 1, "load"))
-	faulty.Destination.Fault = scenario.Fault{Kind: "worker-kill", Victims: []int{1}, Run: 2}
-	r.converge(faulty)
-	r.event("worker-kill-end destination")
+	for _, next := range []scenario.Config{faulty, worse} {
+		r.converge(next)
+		r.event(next.Source.Fault.Kind + "-end source")
+		r.event(next.Destination.Fault.Kind + "-end destination")
+	}
+	if b, err := l.Source.broker(0); err == nil && b.disk != nil && b.disk.Delayed() == 0 {
+		t.Error("the slow disk has delayed nothing")
+	}
+	r.must(l.Source.WaitInSync(t.Context(), l.cfg.StartTimeout, 1, "load"))
 
 	t.Log("and back, with other settings")
-	fewer := faulty
-	fewer.Source.Brokers, fewer.Destination.Workers, fewer.Source.Producers = 2, 1, 1
-	fewer.Source.Fault, fewer.Destination.Fault = scenario.Fault{}, scenario.Fault{}
-	fewer.Destination.KafkaConfig, fewer.Destination.KafkaRestart = map[string]string{"num.io.threads": "3"}, 1
 	r.converge(fewer)
-	r.must(r.lab.Source.WaitWithout(t.Context(), r.lab.cfg.StartTimeout, 2, "load"))
-	config, err := os.ReadFile(filepath.Join(r.lab.configs(), "destination-broker-1.properties"))
+	r.must(l.Source.WaitWithout(t.Context(), l.cfg.StartTimeout, 2, "load"))
+	config, err := os.ReadFile(filepath.Join(l.configs(), "destination-broker-0.properties"))
 	if r.must(err); !strings.Contains(string(config), "num.io.threads=3\n") || strings.Contains(string(config), "password=") {
 		t.Errorf("the configuration of a broker that was restarted:\n%s", config)
 	}
-	if n := len(r.lab.Source.BootstrapServers(outside)); n != 2 {
+	if n := len(l.Source.BootstrapServers(outside)); n != 2 {
 		t.Errorf("%d source brokers, want 2", n)
 	}
 
 	evidence := t.TempDir()
-	r.must(r.lab.Evidence(t.Context(), evidence))
+	r.must(l.Evidence(t.Context(), evidence))
 	for _, name := range []string{"logs/mirrormaker2-1.log", "logs/config/source-broker-2.properties", "auditor.prom", "producer-0.prom"} {
 		if info, err := os.Stat(filepath.Join(evidence, name)); err != nil || info.Size() == 0 {
 			t.Errorf("no evidence %s: %v", name, err)
@@ -204,7 +230,7 @@ func (r *real) event(want string) {
 }
 
 // arrives waits until a topic has records at the destination.
-func (r *real) arrives(c scenario.Config, topic string) {
+func (r *real) arrives(topic string) {
 	r.Helper()
 	r.must(await(r.Context(), 3*time.Minute, topic, func(ctx context.Context) error {
 		doc, err := r.lab.Status(ctx)

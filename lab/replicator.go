@@ -63,7 +63,7 @@ func (l *Lab) describe(c scenario.Config, address string) replicators.MirrorMake
 // startReplicator starts MirrorMaker 2 and returns when a record of the lab's own has crossed.
 func (l *Lab) startReplicator(ctx context.Context) error {
 	for _, c := range []*Cluster{l.Source, l.Destination} {
-		if err := c.applyTopics(ctx, []string{selfTestTopic}, 1, false); err != nil {
+		if err := c.applyTopics(ctx, []string{selfTestTopic}, 1, makeTopics); err != nil {
 			return err
 		}
 	}

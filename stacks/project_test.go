@@ -206,6 +206,7 @@ func TestMistakesInAStacksConfigurationAreNamed(t *testing.T) {
 		"secure with an old client": {destination, map[string]string{"secure": "true", "replicator": "brooklin"}, []string{"too old", "mirrormaker2"}},
 		"no Grafana password":       {destination, map[string]string{"grafanaPassword": ""}, []string{"grafanaPassword: missing: run make secrets"}},
 		"fault without Chaos Mesh":  {source, map[string]string{"installChaos": "false", "fault": `{"kind":"broker-kill","victims":[3],"run":1}`}, []string{"needs Chaos Mesh", "installChaos"}},
+		"fault of the lab":          {source, map[string]string{"fault": `{"kind":"broker-pause","victims":[3],"duration":"1m","run":1}`}, []string{"fault.kind: broker-pause is played by the lab alone", "Chaos Mesh"}},
 		"public":                    {source, map[string]string{"expose": `["0.0.0.0/0"]`}, []string{"expose: 0.0.0.0/0 is too much"}},
 		"one zone":                  {source, map[string]string{"zones": `["us-east-1a"]`}, []string{"zones: 1 zones", "two zones"}},
 		"no network":                {source, map[string]string{"vpcCidr": ""}, []string{`vpcCidr: "" is no network: write it like 10.10.0.0/16`}},
