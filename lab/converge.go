@@ -27,11 +27,11 @@ func (l *Lab) Converge(ctx context.Context, next scenario.Config) error {
 	if l.auditor == nil {
 		return fmt.Errorf("converge: nothing has been started")
 	}
-	if err := l.Check([]scenario.Config{l.now, next}); err != nil {
+	was := l.config()
+	if err := l.Check([]scenario.Config{was, next}); err != nil {
 		return err
 	}
-	was := l.now
-	l.now = next
+	l.turnTo(next)
 	for _, c := range l.changes(was, next) {
 		if err := l.step(ctx, c.what, c.make); err != nil {
 			return fmt.Errorf("%s: %w", c.what, err)

@@ -88,6 +88,11 @@ func (l *Lab) healSide(ctx context.Context, side string) error {
 
 // background does something beside what is asked of the lab. An error fails the lab.
 func (l *Lab) background(do func(context.Context) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopping {
+		return
+	}
 	l.healers.Add(1)
 	go func() {
 		defer l.healers.Done()
@@ -206,7 +211,7 @@ func (l *Lab) playWorkers(what string, f scenario.Fault) (play, error) {
 		w.proc.kill()
 		return nil
 	})
-	back := all(l.bringUpWorker)
+	back := all(l.revive)
 	switch what {
 	case "kill":
 		return play{detail: "kill -9 of " + who, strike: kill, mend: back}, nil
@@ -217,7 +222,7 @@ func (l *Lab) playWorkers(what string, f scenario.Fault) (play, error) {
 			if err := l.moveWorker(w); err != nil {
 				return err
 			}
-			return l.bringUpWorker(ctx, w)
+			return l.revive(ctx, w)
 		})}, nil
 	case "pause":
 		send := func(do func(*process) error) func(context.Context) error {

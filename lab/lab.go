@@ -56,7 +56,10 @@ type Lab struct {
 	madeOut  string
 	security *security
 
-	now       scenario.Config // what the lab has converged on
+	mu       sync.Mutex
+	now      scenario.Config // what the lab has converged on; guarded by mu
+	stopping bool            // guarded by mu
+
 	workers   []*worker
 	carries   atomic.Bool // a record has crossed: from now on a worker that ends is a finding
 	auditor   *tool
@@ -190,6 +193,19 @@ func trySlowDisk(logger *slog.Logger) (err error) {
 	return d.Close()
 }
 
+// config is what the lab has converged on, or is converging on.
+func (l *Lab) config() scenario.Config {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now
+}
+
+func (l *Lab) turnTo(c scenario.Config) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = c
+}
+
 // prepare checks what can be checked without starting anything: Java, the Kafka jars, the load tools'
 // executable, the output directory, room on the disk. It makes the lab's directories; Stop removes them.
 func (l *Lab) prepare(ctx context.Context) error {
@@ -199,7 +215,7 @@ func (l *Lab) prepare(ctx context.Context) error {
 	}
 	var j java
 	var classPath string
-	if !l.cfg.existing() || l.now.Destination.Replicator != scenario.NoReplicator {
+	if !l.cfg.existing() || l.config().Destination.Replicator != scenario.NoReplicator {
 		if j, classPath, err = findKafka(ctx, l.cfg, l.out.say); err != nil {
 			return err
 		}
@@ -279,7 +295,7 @@ func (l *Lab) Start(ctx context.Context, baseline scenario.Config) error {
 	if err := l.Check([]scenario.Config{baseline}); err != nil {
 		return err
 	}
-	l.now = baseline
+	l.turnTo(baseline)
 	if err := l.prepare(ctx); err != nil {
 		return err
 	}
@@ -308,7 +324,7 @@ func (l *Lab) startClusters(ctx context.Context) (err error) {
 	if l.net, err = openNetwork(l.cfg); err != nil {
 		return err
 	}
-	if l.now.Secure {
+	if l.config().Secure {
 		if l.security, err = newSecurity(filepath.Join(l.work.path, "security")); err != nil {
 			return err
 		}
@@ -321,13 +337,13 @@ func (l *Lab) startClusters(ctx context.Context) (err error) {
 	}
 	dirs := directories{data: l.work.path, configs: l.configs(), logger: l.logger,
 		slow: func(side string, broker int) bool { return l.slow[diskOf{side, broker}] }}
-	if l.Source, err = newCluster(Source, l.now.Source.Cluster, l.cfg.StartTimeout, dirs, l.sup, l.net, l.jvm, l.security); err != nil {
+	if l.Source, err = newCluster(Source, l.config().Source.Cluster, l.cfg.StartTimeout, dirs, l.sup, l.net, l.jvm, l.security); err != nil {
 		return err
 	}
-	if l.Destination, err = newCluster(Destination, l.now.Destination.Cluster, l.cfg.StartTimeout, dirs, l.sup, l.net, l.jvm, l.security); err != nil {
+	if l.Destination, err = newCluster(Destination, l.config().Destination.Cluster, l.cfg.StartTimeout, dirs, l.sup, l.net, l.jvm, l.security); err != nil {
 		return err
 	}
-	err = l.step(ctx, fmt.Sprintf("%d source and %d destination brokers, a ZooKeeper each", l.now.Source.Brokers, l.now.Destination.Brokers), func(ctx context.Context) error {
+	err = l.step(ctx, fmt.Sprintf("%d source and %d destination brokers, a ZooKeeper each", l.config().Source.Brokers, l.config().Destination.Brokers), func(ctx context.Context) error {
 		return l.both(ctx, func(ctx context.Context, c *Cluster) error { return c.start(ctx) })
 	})
 	if err != nil {
@@ -345,11 +361,11 @@ func (l *Lab) reachClusters(ctx context.Context) (err error) {
 		return err
 	}
 	access.BootstrapServers = l.cfg.SourceServers
-	if l.Source, err = existingCluster(ctx, Source, l.now.Source.Cluster, access, l.cfg.StartTimeout, l.sup, l.net); err != nil {
+	if l.Source, err = existingCluster(ctx, Source, l.config().Source.Cluster, access, l.cfg.StartTimeout, l.sup, l.net); err != nil {
 		return err
 	}
 	access.BootstrapServers = l.cfg.DestinationServers
-	if l.Destination, err = existingCluster(ctx, Destination, l.now.Destination.Cluster, access, l.cfg.StartTimeout, l.sup, l.net); err != nil {
+	if l.Destination, err = existingCluster(ctx, Destination, l.config().Destination.Cluster, access, l.cfg.StartTimeout, l.sup, l.net); err != nil {
 		return err
 	}
 	l.out.say("both clusters can be used")
@@ -493,6 +509,9 @@ func (l *Lab) Stop(context.Context) error {
 		return nil
 	}
 	l.stopped = true
+	l.mu.Lock()
+	l.stopping = true // from here on nothing begins in the background
+	l.mu.Unlock()
 	l.endLife()
 	l.Source.close()
 	l.Destination.close()

@@ -49,7 +49,7 @@ func (l *Lab) startTool(ctx context.Context, side, name string, port int, tee io
 	}
 	t := &tool{url: "http://" + seat.listen(), seat: seat, side: side}
 	argv := append([]string{l.binary}, args...)
-	argv = append(argv, "--test-id", l.now.TestID, "--settings-file", l.settings(side), "--metrics-address", seat.listen())
+	argv = append(argv, "--test-id", l.config().TestID, "--settings-file", l.settings(side), "--metrics-address", seat.listen())
 	if t.process, err = l.sup.start(command{name: name, argv: argv, tee: tee, in: seat.start()}); err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (l *Lab) writeSettings(c scenario.Config) error {
 
 // startLoad starts the consumers, the auditor and the producers, and returns when all are ready.
 func (l *Lab) startLoad(ctx context.Context) error {
-	c := l.now
+	c := l.config()
 	what := fmt.Sprintf("load runs: %d producer(s) at %s a topic, messages of %s; %d consumer(s) and the auditor follow", c.Source.Producers, c.Source.Throughput, c.Source.MessageSize, c.Destination.Consumers)
 	return l.step(ctx, what, func(ctx context.Context) error {
 		if err := l.writeSettings(c); err != nil {

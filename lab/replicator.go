@@ -67,10 +67,10 @@ func (l *Lab) startReplicator(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := l.addWorkers(ctx, l.now.Destination.Workers); err != nil {
+	if err := l.addWorkers(ctx, l.config().Destination.Workers); err != nil {
 		return err
 	}
-	record := &kgo.Record{Topic: selfTestTopic, Value: []byte(l.now.TestID)}
+	record := &kgo.Record{Topic: selfTestTopic, Value: []byte(l.config().TestID)}
 	if err := l.Source.client.ProduceSync(ctx, record).FirstErr(); err != nil {
 		return fmt.Errorf("write the self-test's record: %w", err)
 	}
@@ -79,7 +79,7 @@ func (l *Lab) startReplicator(ctx context.Context) error {
 	return await(ctx, l.cfg.StartTimeout, "the first record through MirrorMaker 2", func(ctx context.Context) error {
 		fetches := l.Destination.client.PollFetches(ctx)
 		for _, r := range fetches.Records() {
-			if string(r.Value) == l.now.TestID {
+			if string(r.Value) == l.config().TestID {
 				return nil
 			}
 		}
@@ -161,7 +161,7 @@ func (l *Lab) bringUpWorker(ctx context.Context, w *worker) error {
 	if w.removed || w.running() {
 		return nil
 	}
-	m := l.describe(l.now, w.seat.listen())
+	m := l.describe(l.config(), w.seat.listen())
 	if l.cfg.existing() {
 		more, err := replicatorSecurity(l.Source.access, filepath.Join(l.work.path, "security"))
 		if err != nil {
@@ -192,7 +192,7 @@ func (l *Lab) bringUpWorker(ctx context.Context, w *worker) error {
 	proc, address := w.proc, w.seat.listen()
 	return await(ctx, l.cfg.StartTimeout, proc.name, func(ctx context.Context) error {
 		if !proc.alive() {
-			return fmt.Errorf("it has ended: %w", proc.ended())
+			return fmt.Errorf("%w: %w", errWorkerEnded, proc.ended())
 		}
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "tcp4", address)
@@ -200,7 +200,18 @@ func (l *Lab) bringUpWorker(ctx context.Context, w *worker) error {
 			return err
 		}
 		return conn.Close()
-	})
+	}, func(err error) bool { return errors.Is(err, errWorkerEnded) })
+}
+
+var errWorkerEnded = errors.New("it has ended")
+
+// revive is bringUpWorker for one that was down under load: that it ends again is told as it was the first
+// time, and not a failure of the lab.
+func (l *Lab) revive(ctx context.Context, w *worker) error {
+	if err := l.bringUpWorker(ctx, w); !errors.Is(err, errWorkerEnded) {
+		return err
+	}
+	return nil
 }
 
 // workerEnded hears of a worker that ended unasked: while the lab starts that is a failure, and under
@@ -225,6 +236,6 @@ func (l *Lab) workerEnded(w *worker, p *process) {
 		if held {
 			return told
 		}
-		return errors.Join(told, l.bringUpWorker(ctx, w))
+		return errors.Join(told, l.revive(ctx, w))
 	})
 }
