@@ -19,8 +19,7 @@ import (
 func markCommand(a *app) *cobra.Command {
 	event := verdict.Event{Kind: "mark", Side: "shared"}
 	auditor := "http://127.0.0.1:8002"
-	var cmd *cobra.Command
-	cmd = a.command(&cobra.Command{
+	cmd := a.command(&cobra.Command{
 		Use:   "mark TEXT",
 		Short: "Tell the auditor what you have just done to the clusters",
 		Long: `Note in the report, at the present time, what was done to the clusters by hand, so
