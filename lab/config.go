@@ -84,6 +84,9 @@ func (c *Config) Validate() error {
 			}
 		}
 	}
+	if a := c.Access; !c.existing() && (a.TLS || a.TLSCAFile+a.TLSServerName+a.TLSCertFile+a.TLSKeyFile+a.SASLMechanism+a.SASLUser+a.SASLPasswordFile != "") {
+		refuse("TLS or SASL is given, which is for clusters that exist: name them, or say --secure for clusters of the lab's own with TLS and SASL")
+	}
 	if c.existing() && c.Ocean != OceanAuto && c.Ocean != OceanOff {
 		refuse("ocean is %q: between clusters that exist lies what lies there: leave it out", c.Ocean)
 	}

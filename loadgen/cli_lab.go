@@ -78,6 +78,7 @@ What you do to them in the meantime is marked in the report by loadgen mark.`,
 	f.DurationVar(&t.refresh, "refresh-interval", t.refresh, "how often the replicator looks for new topics")
 	f.StringToStringVar(&t.replicatorConfig, "replicator-config", t.replicatorConfig, "more of the replicator's configuration, key=value")
 	f.StringToStringVar(&b.Source.KafkaConfig, "broker-config", b.Source.KafkaConfig, "more of every broker's configuration, key=value")
+	f.BoolVar(&b.Secure, "secure", b.Secure, "clusters with TLS and SASL, with certificates and a password of their own")
 	f.StringVar(&c.Ocean, "ocean", c.Ocean, "what lies between the clusters: tun (network namespaces and an emulator; needs root on Linux), proxy (TCP proxies), off, or auto (tun where it can be had, else off)")
 	f.DurationVar(&c.Delay, "delay", c.Delay, "delay of each packet that crosses the ocean, one way")
 	f.DurationVar(&c.Jitter, "jitter", c.Jitter, "how far that delay varies")

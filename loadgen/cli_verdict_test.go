@@ -193,6 +193,7 @@ func TestLabTrouble(t *testing.T) {
 	loadgen(t, nil, "lab", "--java", "/nonexistent/java", "--output", t.TempDir()).want(t, exitTrouble, "looked at /nonexistent/java", "install Java")
 	loadgen(t, nil, "lab", "--brokers", "0", "--kill", "everything").want(t, exitTrouble, "source: brokers: 0", `kill is "everything"`)
 	loadgen(t, nil, "lab", "--expect", "p99<=5s").want(t, exitTrouble, `there is no quantity "p99"`)
+	loadgen(t, nil, "lab", "--tls").want(t, exitTrouble, "for clusters that exist", "--secure")
 	nothing := closedPort(t)
 	existing := []string{"lab", "--replicator", "none", "--source-bootstrap", nothing, "--output", t.TempDir()}
 	loadgen(t, nil, existing...).want(t, exitTrouble, "destination-bootstrap: no bootstrap servers")
