@@ -51,7 +51,7 @@ func TestScenarioUsage(t *testing.T) {
 		{"scenario show", []string{"0 names: give one"}},
 		{"scenario show kil-source-broker", []string{`scenario "kil-source-broker" is not in the catalogue: did you mean kill-source-broker?`}},
 		{"scenario run", []string{"no scenario: name at least one, or give --all"}},
-		{"scenario run controll --target demo", []string{"did you mean control?"}},
+		{"scenario run kontrol --target demo", []string{"did you mean control?"}},
 		{"scenario run control --target moon", []string{`--target "moon" is not known: use one of demo, lab`}},
 		{"scenario run control --all", []string{"leave the names out"}},
 		{"scenario run control --resume x", []string{"--resume goes on with what was begun: leave the names out"}},
