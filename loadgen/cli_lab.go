@@ -79,6 +79,19 @@ What you do to them in the meantime is marked in the report by loadgen mark.`,
 	f.StringToStringVar(&t.replicatorConfig, "replicator-config", t.replicatorConfig, "more of the replicator's configuration, key=value")
 	f.StringToStringVar(&b.Source.KafkaConfig, "broker-config", b.Source.KafkaConfig, "more of every broker's configuration, key=value")
 	f.BoolVar(&b.Secure, "secure", b.Secure, "clusters with TLS and SASL, with certificates and a password of their own")
+	f.BoolVar(&c.Keep, "keep", c.Keep, "leave logs and the clusters' data on disk")
+	f.DurationVar(&c.StartTimeout, "start-timeout", c.StartTimeout, "bound on each start")
+	f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "bound on the drain")
+	a.labFlags(cmd, &c)
+	cmd.AddCommand(labCleanCommand(a))
+	completeWith(cmd, "kill", lab.Source, lab.Destination, lab.None)
+	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.NoReplicator)
+	return cmd
+}
+
+// labFlags adds the flags of how the lab uses this machine, or clusters that exist.
+func (a *app) labFlags(cmd *cobra.Command, c *lab.Config) {
+	f := cmd.Flags()
 	f.StringVar(&c.Ocean, "ocean", c.Ocean, "what lies between the clusters: tun (network namespaces and an emulator; needs root on Linux), proxy (TCP proxies), off, or auto (tun where it can be had, else off)")
 	f.DurationVar(&c.Delay, "delay", c.Delay, "delay of each packet that crosses the ocean, one way")
 	f.DurationVar(&c.Jitter, "jitter", c.Jitter, "how far that delay varies")
@@ -87,17 +100,10 @@ What you do to them in the meantime is marked in the report by loadgen mark.`,
 	f.BoolVar(&c.Prometheus, "prometheus", c.Prometheus, "watch everything by a Prometheus with the alert rules, and keep its data with the report; dashboards are drawn from it by loadgen dashboards render")
 	f.StringVar(&c.Java, "java", c.Java, "path of java (default JAVA_HOME's, or the one on PATH)")
 	f.StringVar(&c.CacheDir, "cache-dir", c.CacheDir, "directory of Kafka's jars (default the user's cache directory)")
-	f.BoolVar(&c.Keep, "keep", c.Keep, "leave logs and the clusters' data on disk")
-	f.DurationVar(&c.StartTimeout, "start-timeout", c.StartTimeout, "bound on each start")
-	f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "bound on the drain")
 	f.StringSliceVar(&c.SourceServers, "source-bootstrap", nil, "brokers of a source cluster that exists, host:port: the lab then runs only the load tools, and the replicator")
 	f.StringSliceVar(&c.DestinationServers, "destination-bootstrap", nil, "brokers of a destination cluster that exists")
 	a.securityFlags(cmd, &c.Access)
-	cmd.AddCommand(labCleanCommand(a))
-	completeWith(cmd, "kill", lab.Source, lab.Destination, lab.None)
 	completeWith(cmd, "ocean", lab.OceanAuto, lab.OceanOff, lab.OceanTUN, lab.OceanProxy)
-	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.NoReplicator)
-	return cmd
 }
 
 func labCleanCommand(a *app) *cobra.Command {

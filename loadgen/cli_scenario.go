@@ -321,15 +321,8 @@ configuration files, metrics).`,
 	f.DurationVar(&c.StartTimeout, "start-timeout", c.StartTimeout, "bound on the start of a target")
 	f.DurationVar(&c.ConvergeTimeout, "converge-timeout", c.ConvergeTimeout, "bound on each change")
 	f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "bound on the drain")
-	f.StringVar(&labConfig.Ocean, "ocean", labConfig.Ocean, "lab: what lies between the clusters: tun (network namespaces and an emulator; needs root on Linux), proxy (TCP proxies), off, or auto (tun where it can be had, else off)")
-	f.DurationVar(&labConfig.Delay, "delay", labConfig.Delay, "lab: delay of each packet that crosses the ocean, one way")
-	f.DurationVar(&labConfig.Jitter, "jitter", labConfig.Jitter, "lab: how far that delay varies")
-	f.Float64Var(&labConfig.Loss, "loss", labConfig.Loss, "lab: percent of the packets that the ocean loses")
-	f.Var(&labConfig.Bandwidth, "bandwidth", "lab: bytes that the ocean carries per second each way, such as 100MB (0B: without limit)")
-	f.StringVar(&labConfig.Java, "java", labConfig.Java, "lab: path of java (default JAVA_HOME's, or the one on PATH)")
-	f.StringVar(&labConfig.CacheDir, "cache-dir", labConfig.CacheDir, "lab: directory of Kafka's jars (default the user's cache directory)")
+	a.labFlags(cmd, &labConfig)
 	completeWith(cmd, "target", targetNames()...)
-	completeWith(cmd, "ocean", lab.OceanAuto, lab.OceanOff, lab.OceanTUN, lab.OceanProxy)
 	completeWith(cmd, "replicator", scenario.MirrorMaker2, "mirrormaker2-untuned", scenario.UReplicator, scenario.Brooklin)
 	return cmd
 }
