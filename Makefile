@@ -33,7 +33,7 @@ demo: build ## Two embedded clusters, a mirror, a broker failure: verdict and re
 lab: setup build ## The same on real Kafka with MirrorMaker 2; takes some minutes
 	$(LOADGEN) lab $(ARGS)
 
-scenarios: setup build ## Play the whole catalogue of scenarios, or ARGS='kill-source-broker --repeat 3'; results in scenario-results
+scenarios: setup build ## Play the whole catalogue of scenarios, or ARGS='kill-source-broker --repeat 3'; results below scenario-results
 	$(LOADGEN) scenario run $(or $(ARGS),--all)
 
 test: setup lint check ## Linter and all tests

@@ -212,6 +212,8 @@ expect:
 func scenarioRunCommand(a *app) *cobra.Command {
 	var c scenario.RunConfig
 	c.SetDefaults()
+	parent := c.Output
+	c.Output = filepath.Join(parent, time.Now().UTC().Format("20060102-150405")) // one run beside the other
 	var names []string
 	var all bool
 	var resume string
@@ -315,6 +317,7 @@ configuration files, metrics).`,
 	f.StringArrayVar(&c.Settings, "set", nil, "KEY=VALUE, a change of each scenario's baseline such as source.throughput=5k/s, or duration=1h; may be repeated")
 	f.IntVar(&c.Repeat, "repeat", c.Repeat, "how often to play each")
 	f.StringVar(&c.Output, "output", c.Output, "directory for the results; it must be empty")
+	f.Lookup("output").DefValue = filepath.Join(parent, "TIME")
 	f.StringVar(&resume, "resume", "", "directory of a run that was stopped or killed, to go on with")
 	f.DurationVar(&c.SteadyFor, "steady-for", c.SteadyFor, "how long the state must have been steady")
 	f.DurationVar(&c.SteadyWithin, "steady-within", c.SteadyWithin, "how long to wait for that; then the scenario is played all the same, and cannot hold")

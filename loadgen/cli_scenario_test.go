@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/lab"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/probe"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
@@ -211,5 +215,42 @@ func TestScenarioMakesAProbe(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(res.Dir, scenario.ProbeFile)); err != nil {
 		t.Error(err)
+	}
+}
+
+// The lab can play every scenario of the catalogue, or says what it has not; none is a mistake to it.
+func TestCatalogueFitsTheLab(t *testing.T) {
+	t.Parallel()
+	var c lab.Config
+	c.SetDefaults()
+	c.Output = filepath.Join(t.TempDir(), "report")
+	names, err := scenario.Names()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fit := 0
+	for _, name := range names {
+		s, err := scenario.Load(name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := lab.New(c, slog.New(slog.DiscardHandler), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch err := l.Check(s.Configs()); {
+		case err == nil:
+			fit++
+		case !errors.Is(err, scenario.ErrCannotPlay):
+			t.Errorf("%s: %v", name, err)
+		case s.Needs == nil && !slices.Contains(s.Replicators, scenario.UReplicator):
+			t.Errorf("%s needs what it does not say: %v", name, err)
+		}
+		if err := l.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if fit < 20 {
+		t.Errorf("only %d of %d can be played", fit, len(names))
 	}
 }
