@@ -149,7 +149,10 @@ func TestEveryKindOfFaultIsPossible(t *testing.T) {
 			f.Percent = 10
 		}
 		if kind.Delay {
-			f.Latency, f.Jitter = scenario.Duration(100*time.Millisecond), scenario.Duration(10*time.Millisecond)
+			f.Latency = scenario.Duration(100 * time.Millisecond)
+			if name != "broker-slow-disk" {
+				f.Jitter = scenario.Duration(10 * time.Millisecond)
+			}
 		}
 		c := defaults()
 		c.Destination.Fault = f
