@@ -263,6 +263,16 @@ configuration files, metrics).`,
 			if !cmd.Flags().Changed("target") {
 				target = plan.Target
 			}
+			// A runner that was killed has left its lab.
+			if target == "lab" {
+				left, err := lab.Clean()
+				for _, line := range left {
+					fmt.Fprintln(a.stdout, line)
+				}
+				if err != nil {
+					return fmt.Errorf("clean up after the run that was killed: %w", err)
+				}
+			}
 		}
 		runner, err := scenario.NewRunner(c, scenario.RunDeps{
 			Logger: log,
