@@ -4,6 +4,8 @@
 package dashboards
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -52,8 +54,7 @@ type Panel struct {
 	Queries     []Query
 	Steps       []Step   // colours from a value on
 	Min, Max    *float64 // of the axis
-	Stack       bool
-	ByName      bool // a Number that shows its legend in place of its value
+	ByName      bool     // a Number that shows its legend in place of its value
 
 	// Elsewhere says why a lab with MirrorMaker 2 and Prometheus has no data for it. Empty: it has.
 	Elsewhere string
@@ -89,7 +90,8 @@ func Boards() []Board {
 	return []Board{replication(), loadTools(), kafka(), mirrorMaker2(), uReplicator(), brooklin(), nodes()}
 }
 
-// All returns every dashboard as JSON, by name, as Grafana takes it.
+// All returns every dashboard as JSON, by name, as Grafana takes it. It is short: it becomes a ConfigMap, and
+// part of a stack's state.
 func All() (map[string]string, error) {
 	out := map[string]string{}
 	for _, b := range Boards() {
@@ -102,7 +104,7 @@ func All() (map[string]string, error) {
 	return out, nil
 }
 
-// Files returns what lies in generated/, by name.
+// Files returns what lies in generated/, by name, for people to read.
 func Files() (map[string][]byte, error) {
 	boards, err := All()
 	if err != nil {
@@ -110,7 +112,11 @@ func Files() (map[string][]byte, error) {
 	}
 	files := map[string][]byte{}
 	for name, text := range boards {
-		files[name+".json"] = []byte(text)
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, []byte(text), "", "  "); err != nil {
+			return nil, fmt.Errorf("dashboard %s: %w", name, err)
+		}
+		files[name+".json"] = append(indented.Bytes(), '\n')
 	}
 	files["rules.yml"], err = RuleFile(Retention)
 	return files, err

@@ -96,8 +96,7 @@ func atTheirTime(text []byte) ([]byte, error) {
 			a["step"] = scrapeInterval
 		}
 	}
-	out, err := json.MarshalIndent(d, "", "  ")
-	return append(out, '\n'), err
+	return json.Marshal(d)
 }
 
 func option(value string) dashboard.VariableOption {
@@ -187,9 +186,6 @@ func (p *Panel) builder(id uint32) cog.Builder[dashboard.Panel] {
 	}
 	if p.Max != nil {
 		b.Max(*p.Max)
-	}
-	if p.Stack {
-		b.Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal))
 	}
 	for _, t := range targets {
 		b.WithTarget(t)

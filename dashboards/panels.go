@@ -81,8 +81,6 @@ func number(title, unit, description string, queries ...Query) Panel {
 
 func (p Panel) wide(width uint32) Panel { p.Width = width; return p }
 
-func (p Panel) stacked() Panel { p.Stack = true; return p }
-
 func (p Panel) from(value float64, color string) Panel {
 	p.Steps = append(p.Steps, Step{value, color})
 	return p

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -31,7 +32,7 @@ func TestEveryExpressionHasDataOfARealRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := l.Stop(t.Context()); err != nil {
+		if err := l.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})

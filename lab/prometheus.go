@@ -158,15 +158,14 @@ func (m *monitor) java(start *command, p replicators.Process, side, pod string, 
 	m.mu.Lock()
 	known, ok := m.targets[side+" "+pod]
 	m.mu.Unlock()
-	where := ""
-	if ok && known.seat == s.listen() {
-		where = known.Targets[0]
-	} else {
-		var err error
-		if where, err = m.net.beside(s, agentPort); err != nil {
+	if !ok || known.seat != s.listen() {
+		where, err := m.net.beside(s, agentPort)
+		if err != nil {
 			return fmt.Errorf("port for the metrics of %s: %w", start.name, err)
 		}
+		known.Targets = []string{where}
 	}
+	where := known.Targets[0]
 	start.argv = slices.Insert(start.argv, 1, fmt.Sprintf("-javaagent:%s=%s:%s", m.agent, where, m.rules(p)))
 	return m.watch(string(p), side, pod, where, s)
 }

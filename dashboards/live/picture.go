@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/grafana/grafana-foundation-sdk/go/units"
@@ -103,7 +104,7 @@ func Render(ctx context.Context, p *Prometheus, b dashboards.Board, r Range, out
 		}
 		headings = append(headings, heading{row.Title, y})
 		y += headHeight * 3 / 4
-		x, tallest := vg.Length(0), vg.Length(0)
+		x, tallest, line := vg.Length(0), vg.Length(0), len(panels)
 		for _, d := range inRow {
 			d.w = width * vg.Length(d.panel.Width) / 24
 			d.h = graphHeight + vg.Length(legendLines(&d))*lineHeight
@@ -111,13 +112,15 @@ func Render(ctx context.Context, p *Prometheus, b dashboards.Board, r Range, out
 				d.h = numberHeight
 			}
 			if x+d.w > width+1 {
-				x, y, tallest = 0, y+tallest, 0
+				level(panels[line:], tallest)
+				x, y, tallest, line = 0, y+tallest, 0, len(panels)
 			}
 			d.x, d.y = x, y
 			x += d.w
 			tallest = max(tallest, d.h)
 			panels = append(panels, d)
 		}
+		level(panels[line:], tallest)
 		y += tallest + margin
 	}
 	if len(panels) == 0 {
@@ -144,6 +147,15 @@ func Render(ctx context.Context, p *Prometheus, b dashboards.Board, r Range, out
 	return nil
 }
 
+// level gives graphs next to each other one height.
+func level(line []drawn, height vg.Length) {
+	for i := range line {
+		if line[i].panel.Kind == dashboards.Graph {
+			line[i].h = height
+		}
+	}
+}
+
 // events are the faults and steps in a range, in order.
 func (p *Prometheus) events(ctx context.Context, r Range) ([]event, error) {
 	found, err := p.ask(ctx, dashboards.Destination, metrics.AuditorEvent, "{{"+metrics.LabelKind+"}} {{"+metrics.LabelSide+"}}", r)
@@ -155,7 +167,7 @@ func (p *Prometheus) events(ctx context.Context, r Range) ([]event, error) {
 		for i, pt := range s.points {
 			at := time.UnixMicro(int64(pt.value * 1e6))
 			if (i == 0 || pt.value != s.points[i-1].value) && !at.Before(r.From) && !at.After(r.To) {
-				out = append(out, event{at, s.legend})
+				out = append(out, event{at, strings.TrimSpace(s.legend)})
 			}
 		}
 	}
@@ -250,7 +262,7 @@ func (d *drawn) graph(area draw.Canvas, r Range, events []event) error {
 	pl.X.Tick.Marker = clock{r}
 	pl.Y.Tick.Marker = scale{d.panel.Unit}
 	for _, axis := range []*plot.Axis{&pl.X, &pl.Y} {
-		axis.Tick.Label.Font.Size = 7
+		axis.Tick.Label.Font.Variant, axis.Tick.Label.Font.Size = "Sans", 7
 		axis.Tick.Label.Color, axis.Color, axis.Tick.Color = ink, faint, faint
 		axis.Padding = 0
 	}
@@ -298,11 +310,11 @@ func (d *drawn) graph(area draw.Canvas, r Range, events []event) error {
 		}
 	}
 	pl.Draw(inner)
-	for _, e := range events {
+	for i, e := range events {
 		x := data.X(pl.X.Norm(seconds(e.at)))
 		style := draw.LineStyle{Color: eventInk, Width: 0.8, Dashes: []vg.Length{3, 2}}
 		data.StrokeLine2(style, x, data.Min.Y, x, data.Max.Y)
-		write(data, x+2, data.Max.Y-8, 6.5, eventInk, e.name)
+		write(data, x+2, data.Max.Y-8*vg.Length(1+i%3), 6.5, eventInk, e.name) // names next to each other stay readable
 	}
 	columns := legendColumns(d)
 	for i, l := range legends(d) {
