@@ -13,6 +13,7 @@ import (
 )
 
 func TestFidelityOfARightCopier(t *testing.T) {
+	t.Parallel()
 	p := clusters(t)
 	d := probing(t, p, defaults(Fidelity, "probe-right"), copier{})
 	right(t, d)
@@ -32,6 +33,7 @@ func TestFidelityOfARightCopier(t *testing.T) {
 
 // Every mistake a copier can make is found, and named.
 func TestFidelityOfWrongCopiers(t *testing.T) {
+	t.Parallel()
 	p := clusters(t)
 	var held *kgo.Record
 	tests := []struct {
@@ -119,6 +121,7 @@ func TestFidelityOfWrongCopiers(t *testing.T) {
 // set times of its own. All are found, and nothing else is taken for wrong
 // because of them.
 func TestFidelityWithOtherTimes(t *testing.T) {
+	t.Parallel()
 	p := clusters(t)
 	cfg := defaults(Fidelity, "probe-times")
 	later := with(func(r *kgo.Record) { r.Timestamp = r.Timestamp.Add(time.Hour) })
@@ -152,6 +155,7 @@ func TestFidelityWithOtherTimes(t *testing.T) {
 // A replicator that stops is not waited for without end, and what it did not
 // bring is not called lost.
 func TestFidelityOfAStoppedCopier(t *testing.T) {
+	t.Parallel()
 	cfg := defaults(Fidelity, "probe-stopped")
 	cfg.Idle = 10 * time.Second
 	stopped := false
@@ -174,9 +178,10 @@ func TestFidelityOfAStoppedCopier(t *testing.T) {
 
 // A record from before 1970 is sent only to who asks for it, and after all others.
 func TestNegativeTimestamp(t *testing.T) {
+	t.Parallel()
 	p := clusters(t)
 	before := func(r *kgo.Record) bool { return r.Timestamp.UnixMilli() < 0 }
-	for i, test := range []struct {
+	tests := []struct {
 		name   string
 		change func(r *kgo.Record) []*kgo.Record
 		want   string
@@ -203,14 +208,19 @@ func TestNegativeTimestamp(t *testing.T) {
 			}
 			return []*kgo.Record{r}
 		}, "negative timestamps corrupt [record with timestamp -1000]"},
-	} {
+	}
+	results := make([]func(*testing.T) *Document, len(tests))
+	for i, test := range tests {
+		cfg := defaults(Fidelity, fmt.Sprintf("probe-negative-%d", i))
+		cfg.Negative = true
+		if test.name == "stops" {
+			cfg.Idle = 10 * time.Second
+		}
+		results[i] = begin(t, p, cfg, copier{change: test.change})
+	}
+	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			cfg := defaults(Fidelity, fmt.Sprintf("probe-negative-%d", i))
-			cfg.Negative = true
-			if test.name == "stops" {
-				cfg.Idle = 10 * time.Second
-			}
-			d := probing(t, p, cfg, copier{change: test.change})
+			d := results[i](t)
 			if got := found(d); got != test.want || (d.Outcome == verdict.Holds) != (test.want == "") {
 				t.Errorf("outcome %q, found %s, want %s", d.Outcome, lines(d), test.want)
 			}

@@ -94,6 +94,7 @@ func version(i, v int) func(r *kgo.Record) bool {
 func drop(*kgo.Record) []*kgo.Record { return nil }
 
 func TestCompaction(t *testing.T) {
+	t.Parallel()
 	var old *kgo.Record
 	keep := func(match func(*kgo.Record) bool, kept **kgo.Record, then func(r *kgo.Record) []*kgo.Record) func(r *kgo.Record) []*kgo.Record {
 		return func(r *kgo.Record) []*kgo.Record {
@@ -151,6 +152,7 @@ func wait(ctx context.Context) {
 func large(r *kgo.Record) bool { return len(r.Value) > 900_000 }
 
 func TestSizes(t *testing.T) {
+	t.Parallel()
 	goOn := func(string, *kgo.Record) bool { return true }
 	soon := func(c *Config) { c.Idle = 10 * time.Second }
 	judge(t, Sizes, []mistake{
@@ -184,6 +186,7 @@ func TestSizes(t *testing.T) {
 }
 
 func TestTransactions(t *testing.T) {
+	t.Parallel()
 	text := func(s string) func(r *kgo.Record) bool {
 		return func(r *kgo.Record) bool { return bytes.Contains(r.Value, []byte(s)) }
 	}
@@ -258,6 +261,7 @@ func syncing(change func(partition int32, at int64) (int64, bool)) func(ctx cont
 }
 
 func TestOffsets(t *testing.T) {
+	t.Parallel()
 	soon := func(c *Config) { c.Idle = 10 * time.Second }
 	by := func(n int64) func(int32, int64) (int64, bool) {
 		return func(p int32, at int64) (int64, bool) {
@@ -333,6 +337,7 @@ func following(keep func(name string, removal bool) bool) func(ctx context.Conte
 }
 
 func TestTopicConfig(t *testing.T) {
+	t.Parallel()
 	soon := func(c *Config) { c.Idle = 10 * time.Second }
 	judge(t, TopicConfig, []mistake{
 		{name: "right", ends: verdict.Holds, copier: copier{beside: following(func(string, bool) bool { return true })}},
@@ -394,6 +399,7 @@ func TestMistakesInTheConfiguration(t *testing.T) {
 
 // A topic that has had records is not the probe's own.
 func TestTopicThatIsInUse(t *testing.T) {
+	t.Parallel()
 	p := clusters(t)
 	client, err := kgo.NewClient(p.source...)
 	if err != nil {
