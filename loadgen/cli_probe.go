@@ -108,6 +108,7 @@ made no progress for --idle.`)
 		f.IntVar(&c.MaxReread, "max-reread", c.MaxReread, "how many records the group may read twice (-1: any number)")
 	case probe.Compaction:
 		f.IntVar(&c.Records, "keys", c.Records, "keys in each partition")
+		f.BoolVar(&c.CompactFirst, "compact-first", c.CompactFirst, "wait until the source's log is compacted before looking at the destination; a replicator that you stop meanwhile reads a log with holes")
 	case probe.Sizes:
 		f.Var(&c.ProducerLimit, "producer-limit", "largest request of the replicator's producer (Java: max.request.size), around which sizes are tried")
 		f.Var(&c.MustArrive, "must-arrive", "size of a batch up to which records have to arrive (0B: what the destination's topic takes)")

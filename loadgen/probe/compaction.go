@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -115,12 +116,19 @@ func (r *run) runCompaction(ctx context.Context) error {
 		}
 		expected += len(batch)
 	}
+	r.log.Info("written", "records", expected)
+	fillers := 0
+	if r.cfg.CompactFirst {
+		if fillers, err = r.awaitCompaction(ctx, client); err != nil {
+			return err
+		}
+	}
+	// The last of all, so that a replicator that was stopped has read all.
 	if err := r.write(ctx, client, r.sentinels(1)...); err != nil {
 		return err
 	}
-	r.log.Info("written", "records", expected)
 	destination := r.tail(r.destination, false)
-	complete, err := r.arrive(ctx, destination, 1, expected)
+	complete, err := r.arrive(ctx, destination, 1, expected+fillers)
 	if err != nil {
 		return err
 	}
@@ -143,6 +151,52 @@ func (r *run) runCompaction(ctx context.Context) error {
 		r.compareKeys(p, source.parts[p].records, destination.parts[p].records, again.parts[p].records, complete[p])
 	}
 	return nil
+}
+
+// awaitCompaction waits until the source holds one record of each key. A segment
+// is closed by a record that comes after its time, so some are written meanwhile:
+// how many is returned.
+func (r *run) awaitCompaction(ctx context.Context, client *kgo.Client) (fillers int, err error) {
+	const first = 1000 // of their numbers, so that they end nothing
+	started := time.Now()
+	keys, left := int(r.partitions)*r.cfg.Records, -1
+	var last error
+	err = r.until(ctx, func(ctx context.Context) (done, moved bool) {
+		if last = r.write(ctx, client, r.sentinels(first+fillers)...); last != nil {
+			return false, false
+		}
+		fillers++
+		var source *tail
+		if source, last = r.readAll(ctx, "source", r.source, false); last != nil {
+			return false, false
+		}
+		now := 0
+		for p := range source.parts {
+			for _, rec := range source.parts[p].records {
+				if !r.isMark(rec) {
+					now++
+				}
+			}
+		}
+		moved = now != left
+		if left = now; left <= keys {
+			return true, true
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+		return false, moved
+	})
+	switch {
+	case errors.Is(err, errIdle) && last == nil:
+		r.note("the source's log was not compacted: for %s it held %d records of %d keys", r.cfg.Idle, left, keys)
+	case err != nil:
+		return 0, fmt.Errorf("wait for the source's log to be compacted: %w", errors.Join(err, last))
+	default:
+		r.measure("until the source was compacted", time.Since(started).Seconds(), "s", "from the last write")
+	}
+	return fillers * int(r.partitions), nil
 }
 
 // compareKeys compares a partition: what its keys came to be at the source, all

@@ -67,6 +67,10 @@ type Config struct {
 	// Records is how many records the probe offsets writes to each partition, and
 	// how many keys the probe compaction has in each.
 	Records int
+	// CompactFirst has the probe compaction wait until the source's log is
+	// compacted before it looks at the destination: a replicator that is stopped
+	// meanwhile then reads a log with holes.
+	CompactFirst bool
 	// Group is the consumer group of the probe offsets; empty means a fresh name.
 	Group string
 	// MaxReread is how many records the group may read twice; -1 means any number.
@@ -156,7 +160,7 @@ func (c *Config) settings() map[string]string {
 	case Offsets:
 		s["records"], s["group"], s["max_reread"] = strconv.Itoa(c.Records), c.Group, strconv.Itoa(c.MaxReread)
 	case Compaction:
-		s["keys"] = strconv.Itoa(c.Records)
+		s["keys"], s["compact_first"] = strconv.Itoa(c.Records), strconv.FormatBool(c.CompactFirst)
 	case Sizes:
 		s["producer_limit"], s["must_arrive"] = c.ProducerLimit.String(), c.MustArrive.String()
 	}

@@ -25,6 +25,7 @@ type mistake struct {
 	notes  string
 	ends   verdict.Outcome
 	alone  bool // with clusters of its own
+	seen   func(t *testing.T, d *Document)
 }
 
 // judge has a probe look at each of the copiers.
@@ -76,6 +77,9 @@ func judge(t *testing.T, probe string, mistakes []mistake) {
 			if !strings.Contains(strings.Join(d.Notes, "\n"), m.notes) {
 				t.Errorf("the notes %q say nowhere %q", d.Notes, m.notes)
 			}
+			if m.seen != nil {
+				m.seen(t, d)
+			}
 			var b bytes.Buffer
 			if err := d.Summary(&b); err != nil || !strings.Contains(b.String(), strings.ToUpper(string(m.ends))) {
 				t.Errorf("%v, %s", err, b.String())
@@ -116,6 +120,19 @@ func TestCompaction(t *testing.T) {
 				}
 			},
 		}},
+		{name: "right, and comes to a log that is compacted", alone: true, ends: verdict.Holds, cfg: func(c *Config) { few(c); c.CompactFirst = true },
+			copier: copier{beside: func(ctx context.Context, p *pairOf, _ string) {
+				for ; ctx.Err() == nil; wait(ctx) {
+					p.from.Compact()
+				}
+			}}, seen: func(t *testing.T, d *Document) {
+				for _, m := range d.Measures {
+					if m.Name == "until the source was compacted" {
+						return
+					}
+				}
+				t.Errorf("the source was not compacted: %+v, %q", d.Measures, d.Notes)
+			}},
 		{name: "loses a tombstone", cfg: few, copier: copier{change: only(version(1, 4), drop)},
 			want: []string{"tombstones lost"}, says: "key 1 of partition 1, version 4"},
 		{name: "tombstone becomes empty", cfg: few, copier: copier{change: only(version(1, 4), with(func(r *kgo.Record) { r.Value = []byte{} }))},
