@@ -47,6 +47,7 @@ type run struct {
 
 	partitions          int32
 	source, destination *kgo.Client // for reading and asking; each writer has its own
+	limit               int         // of a batch at the destination, for the probe sizes
 	madeSource          bool
 	madeDestination     bool
 }
