@@ -267,6 +267,9 @@ func Run(ctx context.Context, cfg Config, deps Deps) (*Document, error) {
 	}
 	r.tidy(ctx)
 	if err != nil {
+		if len(r.doc.Left) > 0 {
+			r.log.Warn("the probe did not come to its end, and leaves something behind", "left", strings.Join(r.doc.Left, ", "))
+		}
 		return nil, fmt.Errorf("probe %s: %w", cfg.Probe, err)
 	}
 	r.doc.conclude()

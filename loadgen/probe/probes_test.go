@@ -3,6 +3,7 @@ package probe
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -455,6 +456,45 @@ func TestTopicThatIsInUse(t *testing.T) {
 		}
 		if found.Has("probe-empty") != (side == "source") {
 			t.Errorf("%s: the topic is there: %t", side, found.Has("probe-empty"))
+		}
+	}
+}
+
+// A probe that is stopped while it waits says so, and what it leaves.
+func TestStopped(t *testing.T) {
+	t.Parallel()
+	p := clusters(t)
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.MetadataMinAge(50 * time.Millisecond)}, p.source...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for _, name := range Names() {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cfg := defaults(name, "probe-stop-"+name)
+		cfg.Idle = 10 * time.Minute
+		var logged bytes.Buffer
+		ended := make(chan error, 1)
+		go func() {
+			_, err := Run(ctx, cfg, Deps{Source: p.source, Destination: p.destination, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+			ended <- err
+		}()
+		// It waits for the replicator once it has written.
+		for written := false; !written; wait(t.Context()) {
+			ends, err := kadm.NewClient(client).ListEndOffsets(t.Context(), cfg.Topic)
+			if err != nil && t.Context().Err() != nil {
+				t.Fatal(err)
+			}
+			ends.Each(func(o kadm.ListedOffset) { written = written || o.Err == nil && o.Offset > 0 })
+		}
+		cancel(errors.New("Ctrl-C"))
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.Canceled) || !strings.Contains(logged.String(), "topic probe-stop-"+name+" at the destination") {
+				t.Errorf("%s: %v\n%s", name, err, logged.String())
+			}
+		case <-time.After(time.Minute):
+			t.Errorf("%s does not stop", name)
 		}
 	}
 }

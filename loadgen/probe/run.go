@@ -266,7 +266,7 @@ func (r *run) until(ctx context.Context, look func(context.Context) (done, moved
 		case done:
 			return nil
 		case ctx.Err() != nil:
-			return context.Cause(ctx)
+			return ctx.Err()
 		case moved:
 			last = time.Now()
 			continue
@@ -447,7 +447,7 @@ func (r *run) arrive(ctx context.Context, t *tail, n, expected int) (complete []
 		moved := t.advance(bounded)
 		cancel()
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return nil, ctx.Err()
 		}
 		if moved {
 			quiet = time.Now()
@@ -455,7 +455,7 @@ func (r *run) arrive(ctx context.Context, t *tail, n, expected int) (complete []
 		}
 		select {
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, ctx.Err()
 		case <-time.After(min(between, r.cfg.Settle)):
 		}
 	}
