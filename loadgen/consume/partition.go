@@ -53,9 +53,8 @@ type partition struct {
 	storedGen   uint32
 
 	// Scratch space, so that nothing is allocated for a record.
-	identity message.Identity
-	obs      ledger.Observation
-	batch    batchStats
+	obs   ledger.Observation
+	batch batchStats
 }
 
 // Reasons for which a partition's place in the log is determined anew.
@@ -121,8 +120,7 @@ func (p *partition) observe(rec *kgo.Record, decoder *message.Decoder, arrived i
 	} else {
 		o.At, o.CatchUp = arrived, behind || rec.Offset < p.end
 	}
-	o.Kind = decoder.Decode(rec, p.topic, &p.identity)
-	o.ID = p.identity
+	o.Kind = decoder.Decode(rec, p.topic, &o.ID)
 	o.Misplaced = o.Kind == message.OK && o.ID.Partition != rec.Partition
 
 	duplicates := p.state.Duplicate

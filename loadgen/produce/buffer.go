@@ -14,7 +14,9 @@ import (
 // topics. Nobody ever waits for it.
 type buffer struct {
 	max  int64
+	_    apart
 	used atomic.Int64
+	_    apart
 
 	mu    sync.Mutex
 	since time.Time     // when it became full; zero: it is not
@@ -75,40 +77,25 @@ type slot struct {
 	lost     uint64
 }
 
-// slots are those of one topic that are not in use. Outcomes are told from
-// another goroutine than the sender's, which takes all that have gathered at
-// once.
-type slots struct {
-	own  []*slot // the sender's
-	made uint64  // bytes of filler that they have, likewise
-
-	mu    sync.Mutex
-	freed []*slot
-}
-
-// get returns a slot for a message of this size.
-func (s *slots) get(size int) *slot {
-	if len(s.own) == 0 {
-		s.mu.Lock()
-		s.own, s.freed = s.freed, s.own
-		s.mu.Unlock()
+// slot returns one that is not in use, for a message of this size. Outcomes are
+// told from another goroutine than the sender's, which takes all that have
+// gathered at once.
+func (t *topic) slot(size int) *slot {
+	if len(t.free) == 0 {
+		t.mu.Lock()
+		t.free, t.freed = t.freed, t.free
+		t.mu.Unlock()
 	}
-	n := len(s.own)
+	n := len(t.free)
 	if n == 0 {
 		x := &slot{}
 		x.promise = x.resolve
 		// Each slot has a part of the filler to itself, so that no two records on their way at once are alike.
-		x.payload.Offset = s.made
-		s.made += uint64(size)
+		x.payload.Offset = t.made
+		t.made += uint64(size)
 		return x
 	}
-	x := s.own[n-1]
-	s.own = s.own[:n-1]
+	x := t.free[n-1]
+	t.free = t.free[:n-1]
 	return x
-}
-
-func (s *slots) put(x *slot) {
-	s.mu.Lock()
-	s.freed = append(s.freed, x)
-	s.mu.Unlock()
 }

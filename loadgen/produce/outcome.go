@@ -74,25 +74,27 @@ func (s *slot) resolve(r *kgo.Record, err error) {
 func (s *slot) finish(f failure, ackedAt int64) {
 	t := s.stream.topic
 	p := t.p
+	timed := false
 	if f.reason == "" {
 		t.counts.acked.Add(1)
 		t.counts.bytes.Add(uint64(len(s.record.Value)))
-		if p.cfg.Acks != AcksNone {
-			micros := ackedAt - s.intended
-			t.mu.Lock()
-			t.acks.Record(micros)
-			t.latency.Observe(micros)
-			t.mu.Unlock()
-		}
+		timed = p.cfg.Acks != AcksNone
 	} else {
 		if f.certain {
 			s.stream.failed(s.sequence, f.reason)
 		}
 		t.counts.fail(f)
 	}
-	p.buffer.release(s.cost)
+	cost, late := s.cost, ackedAt-s.intended
+	t.mu.Lock()
+	if timed {
+		t.acks.Record(late)
+		t.latency.Observe(late)
+	}
+	t.freed = append(t.freed, s)
+	t.mu.Unlock()
+	p.buffer.release(cost)
 	t.counts.inFlight.Add(-1)
-	t.slots.put(s)
 	p.pending.Done()
 }
 

@@ -57,15 +57,20 @@ type Producer struct {
 	closeClient func()
 	hand        func(context.Context, *kgo.Record, func(*kgo.Record, error))
 
-	pending  sync.WaitGroup // records without an outcome
-	lost     atomic.Uint64  // connections lost so far
-	answered atomic.Int64   // when a broker last answered, in Unix microseconds
-	losses   atomic.Uint64  // times the client noticed that the cluster had lost data
-	late     atomic.Int64   // most by which we were behind, in nanoseconds, since the last snapshot
-	lateNow  atomic.Int64   // likewise, in the last batch
-	started  time.Time
-	ready    atomic.Bool
-	cancel   atomic.Pointer[context.CancelCauseFunc]
+	_       apart
+	pending sync.WaitGroup // records without an outcome
+	_       apart
+
+	answered atomic.Int64 // when a broker last answered, in Unix microseconds
+	_        apart
+
+	lost    atomic.Uint64 // connections lost so far
+	losses  atomic.Uint64 // times the client noticed that the cluster had lost data
+	late    atomic.Int64  // most by which we were behind, in nanoseconds, since the last snapshot
+	lateNow atomic.Int64  // likewise, in the last batch
+	started time.Time
+	ready   atomic.Bool
+	cancel  atomic.Pointer[context.CancelCauseFunc]
 }
 
 // New checks the configuration and reads the settings file. It does not reach

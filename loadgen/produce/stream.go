@@ -32,6 +32,7 @@ type stream struct {
 	reserved atomic.Uint64 // sequences below are durably reserved; written by the keeper
 	renew    atomic.Uint64 // from here on the keeper is asked to reserve more
 
+	_     apart
 	mu    sync.Mutex
 	state ledger.SentStream // but Reserved and Next
 }

@@ -34,12 +34,14 @@ type topic struct {
 	current  atomic.Pointer[epoch] // what the sender uses
 	limit    atomic.Int64          // of a batch, in bytes
 
-	counts counts
-	slots  slots
-
+	// Written for each record by who tells outcomes.
+	_       apart
+	counts  counts
 	mu      sync.Mutex
 	acks    *latency.Histogram // of this second
 	latency latency.Counts     // since the start
+	freed   []*slot            // that are not in use any more
+	_       apart
 
 	// The sender's own.
 	schedule *schedule.Schedule
@@ -49,7 +51,13 @@ type topic struct {
 	id       message.Identity
 	picked   uint64
 	asked    uint64 // by the schedule
+	free     []*slot
+	made     uint64 // bytes of filler that slots have
 }
+
+// apart keeps what one goroutine writes for each record away from what another
+// one reads for each: processors pass whole cache lines, in pairs, to and fro.
+type apart [128]byte
 
 // reserve says how far ahead sequences are reserved. Far is cheap: what was
 // reserved and not used costs one reading of the source log after a crash.
@@ -224,7 +232,7 @@ func (t *topic) offer(intended int64, now time.Time) bool {
 	}
 	t.picked++
 
-	s := t.slots.get(t.size)
+	s := t.slot(t.size)
 	s.stream, s.sequence, s.intended, s.cost = st, sequence, intended, t.cost
 	s.lost = t.p.lost.Load()
 	if cap(s.record.Value) > 2*t.size+4096 {
