@@ -201,6 +201,9 @@ func (o *Ocean) SetHost(host Host, link Link) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if h.closed {
+		return fmt.Errorf("host %q has been removed", h.name)
+	}
 	h.severed.Store(link.Partition)
 	h.egress.set(link)
 	return h.offload()
@@ -228,15 +231,23 @@ func (o *Ocean) Counts() Counts {
 // Close removes every host, and the way in from outside.
 func (o *Ocean) Close() error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if o.closed {
+		o.mu.Unlock()
 		return nil
 	}
 	o.closed = true
-	var errs []error
-	for _, h := range slices.Clone(o.all) {
-		errs = append(errs, h.remove())
+	hosts := slices.Clone(o.all)
+	for _, h := range hosts {
+		h.detach()
 	}
+	o.mu.Unlock()
+	// The kernel takes its time for each device, but does many at once.
+	errs := make([]error, len(hosts))
+	var removing sync.WaitGroup
+	for i, h := range hosts {
+		removing.Go(func() { errs[i] = h.release() })
+	}
+	removing.Wait()
 	for _, s := range o.ocean {
 		errs = append(errs, s.close())
 	}
@@ -269,19 +280,29 @@ func (h *tunHost) Do(f func() error) error { return h.namespace.do(f) }
 
 func (h *tunHost) Close() error {
 	h.ocean.mu.Lock()
-	defer h.ocean.mu.Unlock()
-	return h.remove()
+	first := h.detach()
+	h.ocean.mu.Unlock()
+	if !first {
+		return nil
+	}
+	return h.release()
 }
 
-func (h *tunHost) remove() error {
+// detach takes a host off the network, and says whether that is new. The ocean's lock is held.
+func (h *tunHost) detach() bool {
 	if h.closed {
-		return nil
+		return false
 	}
 	h.closed = true
 	o := h.ocean
 	o.hosts[o.index(h.addr)].Store(nil)
 	o.all = slices.DeleteFunc(o.all, func(other *tunHost) bool { return other == h })
 	o.counters.dropped[overrun].Add(h.device.overruns())
+	return true
+}
+
+// release removes what a detached host consists of.
+func (h *tunHost) release() error {
 	err := h.device.close()
 	<-h.done
 	err = errors.Join(err, h.egress.close())

@@ -420,6 +420,9 @@ func TestHostsAreChecked(t *testing.T) {
 	if err := a.Do(func() error { return nil }); err == nil {
 		t.Error("a removed host still does things")
 	}
+	if err := o.SetHost(a, Link{}); err == nil || !strings.Contains(err.Error(), "has been removed") {
+		t.Errorf("a fault of a removed host: %v", err)
+	}
 	again := addHost(t, o, Source, "a")
 	if again.Addr() == a.Addr() {
 		t.Errorf("a replaced host has its old address %s", a.Addr())
