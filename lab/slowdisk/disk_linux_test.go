@@ -39,7 +39,9 @@ func TestMain(m *testing.M) {
 	case "mount":
 		_, err = Mount(filepath.Join(dir, "backing"), filepath.Join(dir, "disk"), quiet())
 	default:
-		os.Exit(m.Run())
+		if _, err = Clean(); err == nil { // what a run of these tests has left that was killed
+			os.Exit(m.Run())
+		}
 	}
 	if err != nil {
 		fmt.Println(err)
