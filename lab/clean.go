@@ -32,11 +32,8 @@ func clean(parent string) ([]string, error) {
 		}
 		done = append(done, fmt.Sprintf("process %d killed: %s", o.pid, o.command))
 	}
-	removed, err := sweep(parent)
-	for _, dir := range removed {
-		done = append(done, dir+" removed")
-	}
-	return done, errors.Join(append(errs, err)...)
+	swept, err := sweep(parent)
+	return append(done, swept...), errors.Join(append(errs, err)...)
 }
 
 // orphan is a process whose lab is dead.

@@ -17,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -64,7 +63,6 @@ type Cluster struct {
 	zooKeeper seat          // nil: somebody else's cluster
 	access    connect.Config
 	client    *kgo.Client
-	admin     *kadm.Client
 	options   []kgo.Opt // of further clients, but for the addresses
 
 	mu      sync.Mutex // guards what follows
@@ -197,7 +195,6 @@ func (c *Cluster) connect() error {
 	if err != nil {
 		return fmt.Errorf("client of the %s cluster: %w", c.side, err)
 	}
-	c.admin = kadm.NewClient(c.client)
 	return nil
 }
 
@@ -455,9 +452,6 @@ func (c *Cluster) BootstrapServers(from string) []string {
 	}
 	return all
 }
-
-// Client returns a client of the cluster. It is the cluster's own: do not close it.
-func (c *Cluster) Client() *kgo.Client { return c.client }
 
 // Options returns what further clients of the cluster are made with.
 func (c *Cluster) Options() []kgo.Opt {

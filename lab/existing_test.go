@@ -23,7 +23,7 @@ import (
 func TestClustersThatExist(t *testing.T) {
 	r := newReal(t)
 	cfg := r.lab.cfg
-	cfg.DrainIdle = 3 * time.Second
+	cfg.DrainIdle, cfg.Ocean = 3*time.Second, OceanAuto
 	cfg.SourceServers, cfg.DestinationServers = embedded(t), embedded(t)
 	cfg.LoadgenBinary = r.lab.cfg.LoadgenBinary
 	cfg.Java = "/nonexistent/java" // is not needed

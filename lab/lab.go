@@ -101,6 +101,9 @@ func New(cfg Config, logger *slog.Logger, out io.Writer) (*Lab, error) {
 
 // chooseOcean finds out whether the ocean that is asked for can be had.
 func (l *Lab) chooseOcean() error {
+	if l.cfg.existing() {
+		l.cfg.Ocean = OceanOff // processes in namespaces of ours would not reach the clusters
+	}
 	if l.cfg.Ocean != OceanAuto && l.cfg.Ocean != OceanTUN {
 		return nil
 	}

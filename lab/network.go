@@ -79,16 +79,17 @@ func openNetwork(cfg Config) (network, error) {
 		}
 		return newSea(n, o.Link, true), nil
 	}
-	return newLoopback(), nil
+	return &loopback{ports: ports{used: map[int]bool{}}, foreign: cfg.existing()}, nil
 }
 
 // loopback has everything at 127.0.0.1, without an ocean.
-type loopback struct{ ports }
-
-func newLoopback() *loopback { return &loopback{ports{used: map[int]bool{}}} }
+type loopback struct {
+	ports   ports
+	foreign bool // the clusters are elsewhere
+}
 
 func (l *loopback) place(string, string, int) (seat, error) {
-	port, err := l.next()
+	port, err := l.ports.next()
 	return here(address(port)), err
 }
 
@@ -97,7 +98,10 @@ func (l *loopback) beside(seat, int) (string, error) {
 	return address(port), err
 }
 
-func (*loopback) notes() []string {
+func (l *loopback) notes() []string {
+	if l.foreign {
+		return []string{"Load tools and replicator were on one machine, whose own way to the clusters is in the figures."}
+	}
 	return []string{"Both clusters were on one loopback device, without an ocean: no delay, loss or bandwidth of a region's is in the figures."}
 }
 

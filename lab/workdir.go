@@ -52,16 +52,19 @@ func (w *workDir) remove(keep bool) error {
 	return errors.Join(os.RemoveAll(what), w.lock.Close())
 }
 
-// sweep removes the directories below parent whose lab has been killed, and returns them.
+// sweep removes the directories below parent whose lab has been killed, and returns what it did, a line each.
 func sweep(parent string) ([]string, error) {
 	// What is mounted in such a directory has nobody to answer any more.
 	unmounted, err := slowdisk.Clean()
 	errs := []error{err}
 	locks, err := filepath.Glob(filepath.Join(parent, workDirPattern+"*", "lock"))
 	if err != nil {
-		return unmounted, err
+		return nil, err
 	}
-	removed := unmounted
+	var done []string
+	for _, dir := range unmounted {
+		done = append(done, dir+" unmounted")
+	}
 	for _, path := range locks {
 		lock, err := os.Open(path)
 		if err != nil {
@@ -69,11 +72,11 @@ func sweep(parent string) ([]string, error) {
 		}
 		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 			errs = append(errs, os.RemoveAll(filepath.Dir(path)))
-			removed = append(removed, filepath.Dir(path))
+			done = append(done, filepath.Dir(path)+" removed")
 		}
 		errs = append(errs, lock.Close())
 	}
-	return removed, errors.Join(errs...)
+	return done, errors.Join(errs...)
 }
 
 // lives reports whether a lab's directory is that of one that runs.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strconv"
 	"time"
@@ -169,9 +170,12 @@ func (t *labTest) complete(c lab.Config, a *app) error {
 		}
 		maps.Copy(d.ReplicatorConfig, t.replicatorConfig)
 	}
-	l, err := lab.New(c, a.log, a.stdout)
+	l, err := lab.New(c, a.log, io.Discard)
 	if err != nil {
-		return errors.Join(errs...) // its mistakes are reported by itself
+		if c.Validate() == nil { // whose mistakes are reported by itself
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
 	}
 	return errors.Join(append(errs, l.Check([]scenario.Config{t.Baseline}))...)
 }
