@@ -94,7 +94,29 @@ func mountFor(pid int, start, backing, dir string, logger *slog.Logger) (*Disk, 
 	if d.server, err = fusefs.Mount(d.dir, &node{LoopbackNode: root.(*fusefs.LoopbackNode), disk: d}, options); err != nil {
 		return fail(fmt.Errorf("%w: mounting needs root, or fusermount3 from Debian's package fuse3: %w", ErrUnavailable, err))
 	}
+	if err := closeOnExec(); err != nil {
+		return fail(errors.Join(err, d.Close()))
+	}
 	return d, nil
+}
+
+// closeOnExec keeps the file system's connection to the kernel from processes that this one starts, which
+// go-fuse does not. Those that had it would wait, for good and deaf to kill -9, for an answer from a
+// server that has been killed, since the kernel gives up only when nobody has the connection any more.
+func closeOnExec() error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, entry := range open {
+		if target, err := os.Readlink("/proc/self/fd/" + entry.Name()); err != nil || target != "/dev/fuse" {
+			continue // not it, or closed meanwhile
+		}
+		if fd, err := strconv.Atoi(entry.Name()); err == nil {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // Set changes how slow the disk is from now on. What waits for it is done at once.

@@ -467,3 +467,14 @@ func TestMountSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("without rights: %v\n%s", err, out)
 	}
 }
+
+// A broker that had the file system's connection would outlive a kill -9 of the lab, and its own.
+func TestChildrenDoNotGetTheConnection(t *testing.T) {
+	mount(t)
+	// The shell's own descriptors, as it was born with them.
+	out, err := exec.Command("sh", "-c", "ls -l /proc/$$/fd").CombinedOutput()
+	must(t, err)
+	if strings.Contains(string(out), "/dev/fuse") {
+		t.Errorf("a child has\n%s", out)
+	}
+}
