@@ -94,7 +94,7 @@ func (l *loopback) place(string, string, int) (seat, error) {
 }
 
 func (l *loopback) beside(seat, int) (string, error) {
-	port, err := l.next()
+	port, err := l.ports.next()
 	return address(port), err
 }
 

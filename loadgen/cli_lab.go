@@ -21,7 +21,8 @@ func labCommand(a *app) *cobra.Command {
 	var expect expectations
 	c.SetDefaults()
 	t.setDefaults()
-	cmd := a.command(&cobra.Command{
+	var cmd *cobra.Command
+	cmd = a.command(&cobra.Command{
 		Use:   "lab",
 		Short: "Test a real replicator between real Kafka clusters on this machine",
 		Long: `Start two Kafka clusters with ZooKeeper and a replicator as child processes, put
@@ -52,6 +53,7 @@ What you do to them in the meantime is marked in the report by loadgen mark.`,
 		return err
 	}, &c, validation(func() error {
 		t.Baseline.Destination.Expectations = expect.texts()
+		t.killAsked = cmd.Flags().Changed("kill")
 		return t.complete(c, a)
 	}))
 	f := cmd.Flags()
@@ -130,6 +132,7 @@ temporary directories. Labs that run are left alone.`,
 // labTest is a lab.Test as flags describe it: most of them are for both sides.
 type labTest struct {
 	lab.Test
+	killAsked                            bool // --kill was given
 	replicas, destinationReplicas, tasks int
 	refresh                              time.Duration
 	replicatorConfig                     map[string]string
@@ -156,10 +159,14 @@ func (t *labTest) complete(c lab.Config, a *app) error {
 	if s.ReplicationFactor > 2 {
 		s.MinInsyncReplicas = 2 // with two replicas, one dead broker would already stop acks=all
 	}
+	var errs []error
 	if c.SourceServers != nil || c.DestinationServers != nil {
-		t.Kill = lab.None // nothing of them is ours to kill
+		if t.killAsked && t.Kill != lab.None {
+			errs = append(errs, fmt.Errorf("kill is %q: the lab does not run the clusters that exist: leave it out, kill a broker by hand, and tell it with loadgen mark", t.Kill))
+		}
+		t.Kill = lab.None
 	}
-	errs := []error{t.Test.Validate()}
+	errs = append(errs, t.Test.Validate())
 	if d.Replicator == scenario.MirrorMaker2 {
 		if t.refresh < time.Second || t.refresh%time.Second != 0 {
 			errs = append(errs, fmt.Errorf("refresh-interval is %s: must be whole seconds, at least 1s", t.refresh))

@@ -199,6 +199,7 @@ func TestLabTrouble(t *testing.T) {
 	loadgen(t, nil, existing...).want(t, exitTrouble, "destination-bootstrap: no bootstrap servers")
 	loadgen(t, nil, append(existing, "--destination-bootstrap", nothing)...).want(t, exitTrouble, "source: cannot use Kafka at "+nothing, "nothing listens there")
 	loadgen(t, nil, append(existing, "--destination-bootstrap", nothing, "--ocean", "tun")...).want(t, exitTrouble, `ocean is "tun"`, "leave it out")
+	loadgen(t, nil, append(existing, "--destination-bootstrap", nothing, "--kill", "source")...).want(t, exitTrouble, `kill is "source"`, "loadgen mark")
 }
 
 // An ocean that is asked for and cannot be had is an error; one that is not asked for is left out.
