@@ -117,7 +117,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 func (d *decoder) pairs(n *yaml.Node, path string, each func(key, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
 		if n.Kind != 0 && n.Tag != "!!null" {
-			d.refuse(n, "%s: want keys with values", cmpPath(path))
+			d.refuse(n, "%s: want keys with values", orFile(path))
 		}
 		return
 	}
@@ -177,7 +177,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-func cmpPath(path string) string {
+func orFile(path string) string {
 	if path == "" {
 		return "the file"
 	}

@@ -41,12 +41,12 @@ type ExpectationResult struct {
 
 // What stands in the brackets behind a quantity.
 const (
-	ofPhase  = "phase"
-	ofEvent  = "event"
-	ofWhose  = "attribution"
-	ofCheck  = "check"
-	ofNone   = ""
-	latency0 = "latency."
+	ofPhase   = "phase"
+	ofEvent   = "event"
+	ofWhose   = "attribution"
+	ofCheck   = "check"
+	ofNone    = ""
+	latencyOf = "latency."
 )
 
 type quantity struct {
@@ -71,7 +71,7 @@ func own() map[string]quantity {
 		"discovery.partitions": {true, ofNone, true, "from the change at the source until a record of each new partition had arrived"},
 	}
 	for _, p := range []string{"p50", "p90", "p99", "p99.9", "p99.99", "max"} {
-		out[latency0+p] = quantity{true, ofPhase, false, "latency of the records meant to be sent in a phase"}
+		out[latencyOf+p] = quantity{true, ofPhase, false, "latency of the records meant to be sent in a phase"}
 	}
 	return out
 }
@@ -280,7 +280,7 @@ func (e *Expectation) measure(doc *verdict.Document) (value float64, ok bool) {
 		from = p.From // what came before is the start of the target
 	}
 	switch {
-	case strings.HasPrefix(e.quantity, latency0):
+	case strings.HasPrefix(e.quantity, latencyOf):
 		p := phase(v, e.selector)
 		if p.Latency.Count == 0 {
 			return 0, false

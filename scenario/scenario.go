@@ -376,9 +376,9 @@ func (d *decoder) apply(step *Step, before Config, i int, refuse func(string, ..
 		return after
 	}
 	was, _ := before.side(step.Side)
-	changed, before0 := fields(of), fields(was)
+	changed, original := fields(of), fields(was)
 	d.pairs(step.change, "", func(key, _ *yaml.Node) {
-		if reflect.DeepEqual(changed[key.Value].Interface(), before0[key.Value].Interface()) {
+		if reflect.DeepEqual(changed[key.Value].Interface(), original[key.Value].Interface()) {
 			hint := "leave it out"
 			if key.Value == "fault" {
 				hint = "give it another run to have it begin again"
