@@ -36,6 +36,8 @@ steps:
     phase: growth
     side: source
     change: {topics: [load, load-2], partitions: 5, throughput: 100/s}
+  - when: steady
+    phase: calm
 expectations:
   - expect: lost == 0
     why: nothing is wrong with the mirror
@@ -142,17 +144,17 @@ func TestScenarioHolds(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	if got := strings.Join(phases, ", "); got != "starting, becoming steady, steady, fault, growth, drain" {
+	if got := strings.Join(phases, ", "); got != "starting, becoming steady, steady, fault, growth, calm, drain" {
 		t.Errorf("phases shown: %s", got)
 	}
-	if len(res.Steps) != 2 || len(res.Phases) != 4 || len(res.Steady) != 1 || !res.Steady[0].Reached || res.Figures.Expected < 500 {
+	if len(res.Steps) != 3 || len(res.Phases) != 5 || len(res.Steady) != 2 || !res.Steady[0].Reached || res.Steady[1].Before != 3 || res.Figures.Expected < 500 {
 		t.Errorf("%+v", res)
 	}
 	var kinds []string
 	for _, s := range res.Steps {
 		for _, e := range s.Events {
 			kinds = append(kinds, e.Kind)
-			if e.Time < s.Asked || e.Kind == "broker-outage-end" && e.Time < s.Asked+900_000 {
+			if e.Time < s.Asked || e.Kind == "broker-outage-end" && e.Time < res.Steps[0].Asked+900_000 {
 				t.Errorf("%s at %d, the step was asked for at %d", e.Kind, e.Time, s.Asked)
 			}
 		}
