@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -81,7 +82,7 @@ func every() []byte {
 
 // samples are the records of one batch. Each says in key, value or headers who it
 // is, and has a time of its own.
-func (r *run) samples(partition int32, compression string, base time.Time) []sample {
+func (r *run) samples(partition int32, compression string, base time.Time, old bool) []sample {
 	var out []sample
 	n := 0
 	add := func(about string, change func(rec *kgo.Record, id []byte)) {
@@ -146,9 +147,11 @@ func (r *run) samples(partition int32, compression string, base time.Time) []sam
 	add("value that looks like JSON", func(rec *kgo.Record, id []byte) {
 		rec.Value = fmt.Appendf(nil, `{"schema": null, "payload": "%s"}`, id)
 	})
-	add("timestamp 0 (1970)", func(rec *kgo.Record, _ []byte) { rec.Timestamp = time.UnixMilli(0) })
-	add("timestamp 1", func(rec *kgo.Record, _ []byte) { rec.Timestamp = time.UnixMilli(1) })
-	add("timestamp of 2001", func(rec *kgo.Record, _ []byte) { rec.Timestamp = time.UnixMilli(999_999_999_999) })
+	if old {
+		add("timestamp 0 (1970)", func(rec *kgo.Record, _ []byte) { rec.Timestamp = time.UnixMilli(0) })
+		add("timestamp 1", func(rec *kgo.Record, _ []byte) { rec.Timestamp = time.UnixMilli(1) })
+		add("timestamp of 2001", func(rec *kgo.Record, _ []byte) { rec.Timestamp = time.UnixMilli(999_999_999_999) })
+	}
 	add("timestamp back at now", func(*kgo.Record, []byte) {})
 	add("last plain", func(*kgo.Record, []byte) {})
 	return out
@@ -158,6 +161,10 @@ func (r *run) samples(partition int32, compression string, base time.Time) []sam
 func (r *run) runFidelity(ctx context.Context) error {
 	written := make([][]sample, r.partitions)
 	base := time.UnixMilli(time.Now().UnixMilli())
+	old, future, err := r.times(ctx)
+	if err != nil {
+		return err
+	}
 	client, err := r.writer()
 	if err != nil {
 		return err
@@ -170,7 +177,7 @@ func (r *run) runFidelity(ctx context.Context) error {
 		}
 		var all []*kgo.Record
 		for p := range r.partitions {
-			for _, s := range r.samples(p, c.name, base) {
+			for _, s := range r.samples(p, c.name, base, old) {
 				written[p] = append(written[p], s)
 				all = append(all, s.record)
 			}
@@ -196,6 +203,9 @@ func (r *run) runFidelity(ctx context.Context) error {
 	}
 	for p := range r.partitions {
 		const about = "timestamp of 2200"
+		if !future {
+			break
+		}
 		s := sample{about, &kgo.Record{
 			Topic: r.cfg.Topic, Partition: p, Key: []byte(about), Value: fmt.Appendf(nil, "probe %s, %s, partition %d", r.id, about, p),
 			Timestamp: time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC),
@@ -292,6 +302,76 @@ func (r *run) negative(ctx context.Context, destination *tail, expected int) err
 	}
 	r.found(f)
 	return nil
+}
+
+// times says whether both sides take records of long ago and of times to come. One
+// that only the source takes could stop the replicator for good, so it is not sent.
+func (r *run) times(ctx context.Context) (old, future bool, err error) {
+	const century = 100 * 365 * 24 * 3600 * 1000 // milliseconds
+	old, future = true, true
+	for _, side := range []struct {
+		name   string
+		client *kgo.Client
+		topic  bool // it is there
+	}{{"source", r.source, true}, {"destination", r.destination, !r.cfg.ReplicatorCreates}} {
+		bounded, cancel := context.WithTimeout(ctx, round)
+		var values map[string]string
+		prefix := ""
+		if side.topic {
+			values, _, err = r.describe(bounded, kadm.NewClient(side.client))
+		} else {
+			prefix = "log."
+			values, err = brokerSettings(bounded, kadm.NewClient(side.client))
+		}
+		cancel()
+		if err != nil && ctx.Err() != nil {
+			return false, false, ctx.Err()
+		}
+		if err != nil {
+			r.note("records of long ago and of times to come were not tried: whether the %s takes them could not be asked (%v)", side.name, err)
+			return false, false, nil
+		}
+		for _, limit := range []struct {
+			name string
+			ok   *bool
+			what string
+		}{{"message.timestamp.before.max.ms", &old, "long ago"}, {"message.timestamp.after.max.ms", &future, "times to come"}} {
+			// Before Kafka 3.6 there is no such setting.
+			if ms, err := strconv.ParseInt(values[prefix+limit.name], 10, 64); err == nil && ms < 2*century {
+				*limit.ok = false
+				r.note("records of %s were not tried: the %s has %s%s %d", limit.what, side.name, prefix, limit.name, ms)
+			}
+		}
+	}
+	return old, future, nil
+}
+
+// brokerSettings are those of one broker, which a topic made there would have.
+func brokerSettings(ctx context.Context, admin *kadm.Client) (map[string]string, error) {
+	cluster, err := admin.BrokerMetadata(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the cluster's brokers: %w", err)
+	}
+	ids := cluster.Brokers.NodeIDs()
+	if len(ids) == 0 {
+		return nil, errors.New("the cluster names no broker")
+	}
+	found, err := admin.DescribeBrokerConfigs(ctx, ids[0])
+	if err == nil && len(found) > 0 {
+		err = found[0].Err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the settings of broker %d: %w", ids[0], err)
+	}
+	values := map[string]string{}
+	for _, resource := range found {
+		for _, c := range resource.Configs {
+			if c.Value != nil {
+				values[c.Key] = *c.Value
+			}
+		}
+	}
+	return values, nil
 }
 
 // try writes a record that the source may refuse.

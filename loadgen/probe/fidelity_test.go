@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
@@ -225,5 +226,45 @@ func TestNegativeTimestamp(t *testing.T) {
 				t.Errorf("outcome %q, found %s, want %s", d.Outcome, lines(d), test.want)
 			}
 		})
+	}
+}
+
+// What only the source takes is not sent: the replicator could not get rid of it.
+func TestTimesThatTheDestinationDoesNotTake(t *testing.T) {
+	t.Parallel()
+	p := clusters(t)
+	p.to.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		p.to.KeepControl()
+		resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		for _, asked := range req.(*kmsg.DescribeConfigsRequest).Resources {
+			r := kmsg.NewDescribeConfigsResponseResource()
+			r.ResourceType, r.ResourceName = asked.ResourceType, asked.ResourceName
+			name := "message.timestamp.after.max.ms"
+			if asked.ResourceType == kmsg.ConfigResourceTypeBroker {
+				name = "log." + name
+			}
+			c := kmsg.NewDescribeConfigsResponseResourceConfig()
+			c.Name, c.Value = name, kmsg.StringPtr("3600000") // as Kafka 4 has it
+			r.Configs = append(r.Configs, c)
+			resp.Resources = append(resp.Resources, r)
+		}
+		return resp, nil, true
+	})
+	for _, creates := range []bool{false, true} {
+		cfg := defaults(Fidelity, fmt.Sprintf("probe-future-%t", creates))
+		c := copier{change: func(r *kgo.Record) []*kgo.Record {
+			if r.Timestamp.Year() > 2100 {
+				t.Errorf("a record of %s was sent", r.Timestamp)
+			}
+			return []*kgo.Record{r}
+		}}
+		if cfg.ReplicatorCreates = creates; creates {
+			c.creates = map[string]string{"retention.ms": "-1"}
+		}
+		d := probing(t, p, cfg, c)
+		right(t, d)
+		if want := "records of times to come were not tried: the destination has "; !strings.Contains(strings.Join(d.Notes, "\n"), want) {
+			t.Errorf("the notes %q say nowhere %q", d.Notes, want)
+		}
 	}
 }
