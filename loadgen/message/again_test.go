@@ -2,7 +2,9 @@ package message
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -78,5 +80,27 @@ func TestFillerGoesOnBeyondItsBlock(t *testing.T) {
 		if taken < c-0.03 || taken > c+0.03 {
 			t.Errorf("compressibility %v: zstd takes away %.3f", c, taken)
 		}
+	}
+}
+
+// Numbers are read as strconv reads them, but for what it would not write.
+func TestParseUint(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	check := func(text string) {
+		t.Helper()
+		want, err := strconv.ParseUint(text, 10, 64)
+		wantOK := err == nil && strconv.FormatUint(want, 10) == text
+		if got, ok := parseUint([]byte(text)); ok != wantOK || ok && got != want {
+			t.Errorf("%q: %d, %t, want %d, %t", text, got, ok, want, wantOK)
+		}
+	}
+	for _, text := range []string{"", "0", "00", "+1", "-1", "18446744073709551615", "18446744073709551616", "99999999999999999999", "100000000000000000000", "9999999999999999", "1000000000000000000"} {
+		check(text)
+	}
+	for range 20_000 {
+		text := []byte(fmt.Sprint(rng.Uint64() >> rng.UintN(64)))
+		check(string(text))
+		text[rng.IntN(len(text))] = byte(rng.UintN(256)) // mostly no digit
+		check(string(text))
 	}
 }

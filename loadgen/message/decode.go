@@ -171,6 +171,13 @@ func parseUint(b []byte) (uint64, bool) {
 		return 0, false
 	}
 	var n uint64
+	for ; len(b) >= 8 && n < 1e10; b = b[8:] { // 20 digits at most: what follows may not fit
+		eight, ok := parseEight(binary.LittleEndian.Uint64(b))
+		if !ok {
+			return 0, false
+		}
+		n = n*1e8 + eight
+	}
 	for _, c := range b {
 		digit := uint64(c - '0')
 		if digit > 9 || n > math.MaxUint64/10 || n*10 > math.MaxUint64-digit {
@@ -179,6 +186,18 @@ func parseUint(b []byte) (uint64, bool) {
 		n = n*10 + digit
 	}
 	return n, true
+}
+
+// parseEight reads eight decimal digits at once, the first of them in the lowest byte.
+func parseEight(b uint64) (uint64, bool) {
+	const zeros, high = 0x3030303030303030, 0xf0f0f0f0f0f0f0f0
+	// A digit's high half is 3, and stays so when 6 is added.
+	if b&high != zeros || (b+0x0606060606060606)&high != zeros {
+		return 0, false
+	}
+	b = (b & 0x0f0f0f0f0f0f0f0f) * (10<<8 + 1) >> 8                // pairs
+	b = (b & 0x00ff00ff00ff00ff) * (100<<16 + 1) >> 16             // fours
+	return (b & 0x0000ffff0000ffff) * (10_000<<32 + 1) >> 32, true // all
 }
 
 // parseInt reads what strconv.AppendInt writes and nothing else.
