@@ -43,8 +43,6 @@ type load struct {
 	size       int // of a value
 }
 
-func (l load) bytes() int64 { return l.records * int64(l.size) }
-
 // contender is one way to do a job.
 type contender struct {
 	name string

@@ -250,7 +250,7 @@ func (b *bench) once(ctx context.Context, c contender, l load, out *result) (mea
 	}
 	s, err := c.read(proc.stdout.String() + proc.stderr.String())
 	if err != nil {
-		return measured{}, fmt.Errorf("%s: %w\n%s", c.name, err, proc.failure())
+		return measured{}, fmt.Errorf("%s: %w\n%w", c.name, err, proc.failure())
 	}
 	if s.Records != l.records && !(c.sheds && s.Records+s.Shed == l.records) {
 		return measured{}, fmt.Errorf("%s: %d records, should be %d", c.name, s.Records, l.records)

@@ -13,7 +13,7 @@ import (
 type pair struct{ source, destination *enginetest.Stack }
 
 // newPair prepares both stacks; values are further configuration, of both.
-func newPair(t *testing.T, values map[string]string) *pair {
+func newPair(t testing.TB, values map[string]string) *pair {
 	t.Helper()
 	p := &pair{newStack(t, source, values), newStack(t, destination, values)}
 	p.destination.Peer("us-east-1", p.source)
@@ -22,7 +22,7 @@ func newPair(t *testing.T, values map[string]string) *pair {
 
 // newStack prepares the stack of a role: its file, what make images, make versions and make secrets
 // write, and values.
-func newStack(t *testing.T, role string, values map[string]string) *enginetest.Stack {
+func newStack(t testing.TB, role string, values map[string]string) *enginetest.Stack {
 	t.Helper()
 	name := strings.TrimSuffix(strings.TrimPrefix(stackFiles[role], "Pulumi."), ".yaml")
 	var s *enginetest.Stack

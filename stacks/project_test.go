@@ -22,7 +22,7 @@ import (
 )
 
 // project is Pulumi.yaml as the CLI reads it.
-func project(t *testing.T) *workspace.Project {
+func project(t testing.TB) *workspace.Project {
 	t.Helper()
 	p, err := workspace.LoadProject("../Pulumi.yaml")
 	if err != nil {
@@ -34,7 +34,7 @@ func project(t *testing.T) *workspace.Project {
 // stackConfig is what the CLI would hand to the program for a stack's file and further values, which
 // replace the file's: names with namespaces, to texts. Values are as `pulumi config set` takes them,
 // objects and lists as JSON.
-func stackConfig(t *testing.T, file string, values map[string]string) map[string]string {
+func stackConfig(t testing.TB, file string, values map[string]string) map[string]string {
 	t.Helper()
 	p := project(t)
 	ctx := context.Background()
@@ -93,7 +93,7 @@ var stackFiles = map[string]string{source: "Pulumi.us-east-1.yaml", destination:
 
 // usable is a stack's file with what make images, make versions and make secrets add, the user's own
 // address, and values.
-func usable(t *testing.T, role string, values map[string]string) map[string]string {
+func usable(t testing.TB, role string, values map[string]string) map[string]string {
 	all := map[string]string{
 		"images":      fakeImages(),
 		"versions":    `{"vpcCni":"v1.20.4-eksbuild.2","kubeProxy":"v1.35.0-eksbuild.2","coreDns":"v1.12.4-eksbuild.1","podIdentityAgent":"v1.3.9-eksbuild.3"}`,

@@ -15,8 +15,7 @@ type arrivals struct {
 	left    int // of the run
 	run     int
 	offset  int64
-	every   int // each so many records one is lost, or a replay begins
-	replay  int // records that are still to be sent again
+	every   int // each so many records one is lost, or comes again
 	replays bool
 	obs     Observation
 }
