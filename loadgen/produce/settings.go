@@ -50,10 +50,10 @@ func (p *Producer) apply(s *settings.Settings) error {
 }
 
 // settingOf returns what is to be sent to a topic: nothing, if neither flags nor
-// file name it.
+// file name it, or the load has ended.
 func (p *Producer) settingOf(name string, s *settings.Settings) Setting {
 	out := Setting{Rate: p.cfg.Throughput, Size: p.cfg.MessageSize}
-	if _, named := s.Topics[name]; !named && !slices.Contains(p.cfg.Topics, name) {
+	if _, named := s.Topics[name]; s.Ended() || !named && !slices.Contains(p.cfg.Topics, name) {
 		return Setting{Rate: units.Rate{Kind: units.Records}, Size: out.Size}
 	}
 	for _, key := range []string{settings.AllTopics, name} {

@@ -152,6 +152,32 @@ func TestTopicsComeAndGo(t *testing.T) {
 	}
 }
 
+// The load ends by itself at its time, with nobody there to change the file.
+func TestLoadEndsByItself(t *testing.T) {
+	c := newCluster(t, kfake.SeedTopics(1, "a"))
+	f := files{t: t, dir: t.TempDir()}
+	until := time.Now().Add(2 * time.Second)
+	f.write("a: {rate: 500/s}\n'*': {size: 300, until: " + until.Format(time.RFC3339Nano) + "}")
+	cfg := testConfig()
+	cfg.SettingsFile = f.path()
+	p, out := newProducer(t, cfg, kgo.SeedBrokers(c.ListenAddrs()...))
+	p.reread = time.Millisecond
+	l := launch(t, p, out)
+	l.eventually("the end of the load", func() bool {
+		return strings.Contains(out.String(), `nothing more is sent to a topic" producer=producer-1 topic=a`)
+	})
+	if early := time.Until(until); early > 0 {
+		t.Errorf("the load ended %s early", early)
+	}
+	l.eventually("its last record", func() bool { return p.all()[0].counts.inFlight.Load() == 0 })
+	f.write("a: {rate: 500/s}\n'*': {size: 300}")
+	sent := p.all()[0].counts.acked.Load()
+	l.eventually("more, since it is wanted again", func() bool { return p.all()[0].counts.acked.Load() > sent+20 })
+	if err := l.stopAndWait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A file that names nothing, and a wrong one, are refused at the start.
 func TestSettingsFileAtTheStart(t *testing.T) {
 	for text, says := range map[string]string{"": "names no topic", "'*': {rate: 5/s}": "names no topic", "a: {size: 1}": "too small", "a.b: {}\na_b: {}": "'.' and '_'"} {

@@ -35,7 +35,12 @@ type Settings struct {
 	Topics map[string]Change
 	// Producers is how many the test is meant to have; nil: not said.
 	Producers *int
+	// Until is when the load ends by itself; zero: never.
+	Until time.Time
 }
+
+// Ended says whether the load has ended by itself.
+func (s *Settings) Ended() bool { return !s.Until.IsZero() && !time.Now().Before(s.Until) }
 
 // Change is what is said of a topic; what is nil stays as configured.
 type Change struct {
@@ -62,7 +67,7 @@ func (s *Settings) With(flags []string) ([]string, error) {
 //
 //	orders: {rate: 20k/s, size: 1kB}
 //	clicks: {}
-//	"*": {rate: 100/s, producers: 10}
+//	"*": {rate: 100/s, producers: 10, until: 2026-12-24T18:00:00Z}
 //
 // Anything else in it is an error.
 func Read(data []byte) (*Settings, error) {
@@ -70,6 +75,7 @@ func Read(data []byte) (*Settings, error) {
 		Rate      *units.Rate `yaml:"rate"`
 		Size      *units.Size `yaml:"size"`
 		Producers *int        `yaml:"producers"`
+		Until     *time.Time  `yaml:"until"`
 	}
 	entries := map[string]entry{}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
@@ -83,9 +89,14 @@ func Read(data []byte) (*Settings, error) {
 		s.Topics[name] = Change{Rate: e.Rate, Size: e.Size}
 		switch {
 		case name == AllTopics:
+			if e.Until != nil {
+				s.Until = *e.Until
+			}
 			if s.Producers = e.Producers; e.Producers != nil && *e.Producers < 0 {
 				errs = append(errs, fmt.Errorf("%d producers: use 1 or more, or 0 for any number", *e.Producers))
 			}
+		case e.Until != nil:
+			errs = append(errs, fmt.Errorf("topic %q: the load of all topics ends together: write %q: {until: %s}", name, AllTopics, e.Until.Format(time.RFC3339)))
 		case e.Producers != nil:
 			errs = append(errs, fmt.Errorf("topic %q: producers are said of all topics together: write %q: {producers: %d}", name, AllTopics, *e.Producers))
 		}
@@ -123,22 +134,29 @@ func CheckTopics(names []string, file string) error {
 
 // File follows a file with settings.
 type File struct {
-	Path string
-	last []byte
+	Path  string
+	last  []byte
+	until *Settings // that are in force, and will have ended
 }
 
-// Reload reads the file, and if it is not what it was has apply take it over.
+// Reload reads the file, and if it is not what it was, or its load has just ended, has apply take it over.
 // If that fails the file counts as read all the same: it will fail again.
 func (f *File) Reload(apply func(*Settings) error) error {
 	data, err := os.ReadFile(f.Path)
 	if err != nil {
 		return fmt.Errorf("settings file: %w", err)
 	}
-	if f.last != nil && bytes.Equal(data, f.last) {
+	s := f.until
+	if f.last == nil || !bytes.Equal(data, f.last) {
+		f.last = append([]byte{}, data...)
+		s, err = Read(data)
+	} else if s == nil || !s.Ended() {
 		return nil
 	}
-	f.last = append([]byte{}, data...)
-	s, err := Read(data)
+	f.until = nil
+	if err == nil && !s.Until.IsZero() && !s.Ended() {
+		f.until = s
+	}
 	if err == nil {
 		err = apply(s)
 	}

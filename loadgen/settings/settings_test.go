@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
@@ -35,19 +36,24 @@ func TestRead(t *testing.T) {
 	if got, err := settings.Read(nil); err != nil || len(got.Topics) != 0 || got.Producers != nil {
 		t.Errorf("an empty file: %v, %v", got, err)
 	}
+	if got, err := settings.Read([]byte(`{"*": {"until": "2026-12-24T18:00:00Z"}}`)); err != nil || !got.Until.Equal(time.Date(2026, 12, 24, 18, 0, 0, 0, time.UTC)) {
+		t.Errorf("until: %v, %v", got, err)
+	}
 	for text, says := range map[string]string{
-		"orders: {rat: 1}":              "rat",
-		"orders: 5":                     "orders: {rate: 20k/s",
-		"orders: {rate: 0}":             `"0"`,
-		"orders: {rate: -5/s}":          `"-5/s"`,
-		"orders: {size: 1kb}":           `"1kb"`,
-		"- orders":                      "list of topics",
-		"orders: {rate: 1}\norders: {}": "already defined",
-		"{":                             "settings",
-		"orders: {producers: 3}":        `"*": {producers: 3}`,
-		"'*': {producers: -1}":          "-1 producers",
-		"a/b: {}":                       `"a/b"`,
-		"kmt-ledger-source: {}":         "where ledgers are kept",
+		"orders: {until: 2026-12-24T18:00:00Z}": `"*": {until: 2026-12-24T18:00:00Z}`,
+		"'*': {until: tomorrow}":                "tomorrow",
+		"orders: {rat: 1}":                      "rat",
+		"orders: 5":                             "orders: {rate: 20k/s",
+		"orders: {rate: 0}":                     `"0"`,
+		"orders: {rate: -5/s}":                  `"-5/s"`,
+		"orders: {size: 1kb}":                   `"1kb"`,
+		"- orders":                              "list of topics",
+		"orders: {rate: 1}\norders: {}":         "already defined",
+		"{":                                     "settings",
+		"orders: {producers: 3}":                `"*": {producers: 3}`,
+		"'*': {producers: -1}":                  "-1 producers",
+		"a/b: {}":                               `"a/b"`,
+		"kmt-ledger-source: {}":                 "where ledgers are kept",
 	} {
 		if _, err := settings.Read([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: error %v, want one with %s", text, err, says)
