@@ -11,7 +11,7 @@ import (
 )
 
 func TestMonitorWatchesWhatRuns(t *testing.T) {
-	m := &monitor{dir: t.TempDir(), configs: "/configs", agent: "/agent.jar", net: newLoopback(), targets: map[string]target{}}
+	m := &monitor{dir: t.TempDir(), configs: "/configs", agent: "/agent.jar", net: &loopback{ports: ports{used: map[int]bool{}}}, targets: map[string]target{}}
 	read := func() map[string]string {
 		t.Helper()
 		text, err := os.ReadFile(filepath.Join(m.dir, "targets.json"))

@@ -72,6 +72,7 @@ type Settings struct {
 	LiveMap             string   `json:"liveMap"`
 	Expose              []string `json:"expose"`
 
+	Expires       string  `json:"expires"`
 	MaxHourlyUSD  float64 `json:"maxHourlyUSD"`
 	NodeHourlyUSD float64 `json:"nodeHourlyUSD"`
 
@@ -208,6 +209,9 @@ func (s *Settings) validate(stack *Stack) error {
 	}
 	if !s.InstallChaos && stack.Cluster().Fault.Kind != "" {
 		refuse("fault.kind: %s needs Chaos Mesh, and installChaos is false: set it to true, or leave the fault out", stack.Cluster().Fault.Kind)
+	}
+	if _, err := time.Parse(time.RFC3339, s.Expires); s.Expires != "" && err != nil {
+		refuse("expires: %q: use a time such as 2026-12-24T18:00:00Z, or leave it out", s.Expires)
 	}
 	if s.MaxHourlyUSD < 0 {
 		refuse("maxHourlyUSD: %v: use the most that an hour may cost, or 0 for no bound", s.MaxHourlyUSD)

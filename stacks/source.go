@@ -93,7 +93,7 @@ func (r *region) producersArgs() *workload.ProducersArgs {
 	return &workload.ProducersArgs{
 		Test: r.test(), Count: s.Producers,
 		Rate: s.Throughput.String(), MessageSize: s.MessageSize.String(),
-		Compressibility: s.Compressibility, UseMessageHeaders: s.UseMessageHeaders,
+		Compressibility: s.Compressibility, UseMessageHeaders: s.UseMessageHeaders, Until: r.Expires,
 		Resources: kube.Resources{CPU: "500m", Memory: "512Mi"},
 	}
 }

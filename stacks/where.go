@@ -45,6 +45,9 @@ func (r *region) help(liveMap *livemap.Map) {
 	for _, more := range r.more {
 		say(more.what, more.command)
 	}
+	if r.Expires != "" && r.Role == source {
+		say("the load ends", text(r.Expires+"   # what is made costs until make destroy"))
+	}
 	if r.aws() {
 		say("estimated cost", text(fmt.Sprintf("%.2f USD an hour", r.bill.Total())))
 	}

@@ -21,6 +21,7 @@ type ProducersArgs struct {
 	MessageSize       string         // such as 1kB
 	Compressibility   float64        // 0 to 1
 	UseMessageHeaders bool           // identity in headers
+	Until             string         // when the load ends by itself, RFC 3339; empty: never
 	Resources         kube.Resources // of each
 }
 
@@ -88,7 +89,11 @@ func (p *Producers) provision(ctx *pulumi.Context, args *ProducersArgs) error {
 		},
 		env: corev1.EnvVarArray{kube.FromField("LOADGEN_ID", "metadata.name")},
 	}
-	settings, err := args.newSettings(ctx, load.app, map[string]any{"rate": args.Rate, "size": args.MessageSize}, child)
+	all := map[string]any{"rate": args.Rate, "size": args.MessageSize}
+	if args.Until != "" {
+		all["until"] = args.Until
+	}
+	settings, err := args.newSettings(ctx, load.app, all, child)
 	if err != nil {
 		return err
 	}
