@@ -64,6 +64,15 @@ func prometheus(t *testing.T) string {
 	if out, err := exec.CommandContext(t.Context(), "promtool", "tsdb", "create-blocks-from", "openmetrics", file, data).CombinedOutput(); err != nil {
 		t.Fatalf("promtool: %v\n%s", err, out)
 	}
+	return serve(t, config, data)
+}
+
+// serve runs a real Prometheus until the test ends, and returns its URL.
+func serve(t *testing.T, config, data string) string {
+	t.Helper()
+	if _, err := exec.LookPath("prometheus"); err != nil {
+		t.Fatalf("%v: it is in Debian's package prometheus: run make setup", err)
+	}
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
