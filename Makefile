@@ -16,7 +16,7 @@ DESTINATION := eu-west-1
 INFRA := $(shell go list ./infra/... ./stacks/... ./images/... ./preflight/... ./dashboards/... ./scenario/...)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab scenarios test lint check test-dashboards secrets versions images preflight where destroy bench clean
+.PHONY: help setup build demo lab scenarios test lint check test-dashboards test-pulumi secrets versions images preflight where destroy bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,12 @@ demo: build ## Two embedded clusters, a mirror, a broker failure: verdict and re
 lab: setup build ## The same on real Kafka with MirrorMaker 2; takes some minutes
 	$(LOADGEN) lab $(ARGS)
 
-scenarios: setup build ## Play the whole catalogue of scenarios, or ARGS='kill-source-broker --repeat 3'; results below scenario-results
-	$(LOADGEN) scenario run $(or $(ARGS),--all)
+scenarios: setup build $(if $(filter pulumi,$(TARGET)),bin/loadgen-pulumi) ## Play the whole catalogue of scenarios, or ARGS='kill-source-broker --repeat 3'; results in scenario-results
+	$(LOADGEN) scenario run $(if $(TARGET),--target $(TARGET)) $(or $(ARGS),--all)
+
+.PHONY: bin/loadgen-pulumi
+bin/loadgen-pulumi: ## What loadgen needs beside it to play scenarios on the stacks (TARGET=pulumi builds it)
+	go build -buildvcs=false -o $@ ./stacks/play
 
 test: setup lint check ## Linter and all tests
 
@@ -53,6 +57,9 @@ check: ## All tests; those of load tools and lab with the race detector, and wha
 
 test-dashboards: setup ## Every expression of dashboards and rules against a Prometheus that watches the lab; takes some minutes
 	$(TEST) -tags dashboards -v -run 'TestEveryExpressionHasDataOfARealRun$$' ./lab
+
+test-pulumi: ## Scenarios on the stacks by the real Pulumi CLI, which is built the first time: not in make test
+	go test -vet=off -timeout 40m -tags pulumi -run 'ScenarioIsPlayedOnBothStacks|UpdateThatFails|InterruptLeavesNoLock' ./stacks $(ARGS)
 
 secrets: ## Passwords and certificates into both stacks' configuration, as Pulumi secrets
 	go run ./preflight secrets $(ARGS)

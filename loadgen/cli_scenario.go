@@ -49,6 +49,7 @@ type targetDeps struct {
 // targets are what --target takes.
 func targets() map[string]func(targetDeps) (scenario.Target, error) {
 	return map[string]func(targetDeps) (scenario.Target, error){
+		pulumiTarget: func(d targetDeps) (scenario.Target, error) { return newPulumiTarget(d.log, d.out, d.settings) },
 		"lab": func(d targetDeps) (scenario.Target, error) {
 			d.lab.Output = d.scratch
 			return lab.New(d.lab, d.log, &labLines{to: d.out})
@@ -274,6 +275,9 @@ configuration files, metrics).`,
 				}
 			}
 		}
+		if target == pulumiTarget {
+			patientWithPulumi(cmd, &c)
+		}
 		runner, err := scenario.NewRunner(c, scenario.RunDeps{
 			Logger: log,
 			Target: func(scratch string) (scenario.Target, error) {
@@ -318,7 +322,10 @@ configuration files, metrics).`,
 		case len(names) > 0 && all:
 			return errors.New("--all are all of the catalogue: leave the names out")
 		}
-		return nil
+		if resume != "" && !cmd.Flags().Changed("target") {
+			return nil // the run that is resumed says which
+		}
+		return checkPulumi(cmd, target)
 	})), &names, catalogueNames)
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, "all scenarios of the catalogue")
@@ -335,6 +342,7 @@ configuration files, metrics).`,
 	f.DurationVar(&c.ConvergeTimeout, "converge-timeout", c.ConvergeTimeout, "bound on each change")
 	f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "bound on the drain")
 	a.labFlags(cmd, &labConfig)
+	f.AddFlagSet(pulumiFlags())
 	completeWith(cmd, "target", targetNames()...)
 	completeWith(cmd, "replicator", scenario.MirrorMaker2, "mirrormaker2-untuned", scenario.UReplicator, scenario.Brooklin)
 	return cmd
