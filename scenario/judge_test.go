@@ -283,3 +283,21 @@ func TestProbesAreJudged(t *testing.T) {
 		}
 	}
 }
+
+// A fault may end when the next step has been played already.
+func TestEventsGoToTheirSteps(t *testing.T) {
+	r := &Result{Steps: []StepResult{{Asked: 10}, {Asked: 20}, {Asked: 30}}}
+	r.assign([]verdict.Event{
+		{Time: 5, Kind: "other"}, {Time: 11, Kind: "broker-outage", Side: "source"}, {Time: 20, Kind: verdict.PhaseEvent, Detail: "x"}, {Time: 21, Kind: "workers", Side: "destination"},
+		{Time: 22, Kind: "broker-outage-end", Side: "destination"}, {Time: 35, Kind: "broker-outage-end", Side: "source"},
+	})
+	var got []string
+	for _, s := range r.Steps {
+		for _, e := range s.Events {
+			got = append(got, fmt.Sprintf("%d:%s", s.Asked, e.Kind))
+		}
+	}
+	if s := strings.Join(got, " "); s != "10:broker-outage 10:broker-outage-end 20:workers" {
+		t.Error(s)
+	}
+}

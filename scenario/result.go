@@ -237,18 +237,7 @@ func (r *Result) conclude(s *Scenario, doc *verdict.Document) {
 				r.worsen(doc.Verdict.Outcome, reason)
 			}
 		}
-		for i := range r.Steps {
-			r.Steps[i].Events = nil
-			until := r.Ended
-			if i+1 < len(r.Steps) {
-				until = r.Steps[i+1].Asked
-			}
-			for _, e := range doc.Events {
-				if e.Kind != verdict.PhaseEvent && e.Time >= r.Steps[i].Asked && e.Time < until {
-					r.Steps[i].Events = append(r.Steps[i].Events, e)
-				}
-			}
-		}
+		r.assign(doc.Events)
 	}
 	judged := map[string]bool{}
 	for i := range s.Expectations {
@@ -305,6 +294,29 @@ func (r *Result) conclude(s *Scenario, doc *verdict.Document) {
 	}
 	for _, reason := range doubts {
 		r.worsen(verdict.CannotSay, reason)
+	}
+}
+
+// assign gives each event to the step before it, and the end of a fault to the step that began it.
+func (r *Result) assign(events []verdict.Event) {
+	for i := range r.Steps {
+		r.Steps[i].Events = nil
+	}
+	for _, e := range events {
+		if e.Kind == verdict.PhaseEvent {
+			continue
+		}
+		at := -1
+		begin, isEnd := strings.CutSuffix(e.Kind, EndSuffix)
+		for i := range r.Steps {
+			began := slices.ContainsFunc(r.Steps[i].Events, func(b verdict.Event) bool { return b.Kind == begin && b.Side == e.Side })
+			if e.Time >= r.Steps[i].Asked && (!isEnd || began) {
+				at = i
+			}
+		}
+		if at >= 0 {
+			r.Steps[at].Events = append(r.Steps[at].Events, e)
+		}
 	}
 }
 
