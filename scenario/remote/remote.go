@@ -42,7 +42,7 @@ type problem struct {
 func (p *problem) Error() string { return p.text }
 
 // Is says that it is scenario.ErrCannotPlay where it was there.
-func (p *problem) Is(err error) bool { return p.cannot && err == scenario.ErrCannotPlay } //nolint:errorlint // errors.Is asks this of each error in the chain
+func (p *problem) Is(err error) bool { return p.cannot && err == scenario.ErrCannotPlay }
 
 func (a *answer) fail(err error) {
 	if err != nil {
