@@ -76,6 +76,9 @@ func newPeer(ctx *pulumi.Context, stack *Stack) (*peer, error) {
 		stack.Source = scenario.Source{Cluster: stack.Destination.Cluster}
 		return &peer{bootstrap: pulumi.String(stack.PeerBootstrap), zookeeper: pulumi.String(stack.PeerZookeeper)}, nil
 	}
+	if qualified(ctx, stack.PeerStack) == qualified(ctx, ctx.Stack()) {
+		return nil, fmt.Errorf("peerStack: %s is this stack itself: name the source's stack, such as us-east-1", stack.PeerStack)
+	}
 	o, err := referTo(ctx, stack.PeerStack)
 	if err != nil {
 		return nil, err

@@ -44,14 +44,20 @@ type outputs struct {
 
 // referTo reads the outputs of a stack, given as STACK or ORGANIZATION/PROJECT/STACK.
 func referTo(ctx *pulumi.Context, stack string) (*outputs, error) {
-	if !strings.Contains(stack, "/") {
-		stack = fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), stack)
-	}
+	stack = qualified(ctx, stack)
 	ref, err := pulumi.NewStackReference(ctx, stack, nil)
 	if err != nil {
 		return nil, fmt.Errorf("stack %s: %w", stack, err)
 	}
 	return &outputs{ref, stack}, nil
+}
+
+// qualified is a stack's name with organization and project: those of this one, where it has none.
+func qualified(ctx *pulumi.Context, stack string) string {
+	if strings.Contains(stack, "/") {
+		return stack
+	}
+	return fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), stack)
 }
 
 // get returns an output, or nil if the stack has none of that name.

@@ -212,6 +212,7 @@ func TestMistakesInAStacksConfigurationAreNamed(t *testing.T) {
 		"no network":                {source, map[string]string{"vpcCidr": ""}, []string{`vpcCidr: "" is no network: write it like 10.10.0.0/16`}},
 		"no nodes":                  {source, map[string]string{"nodes": "0"}, []string{"nodes: 0"}},
 		"no peer":                   {destination, map[string]string{"peerStack": ""}, []string{"peerStack: missing", "us-east-1"}},
+		"peer is itself":            {destination, map[string]string{"peerStack": "eu-west-1"}, []string{"peerStack: eu-west-1 is this stack itself: name the source's"}},
 		"peer of the source":        {source, map[string]string{"peerStack": "eu-west-1"}, []string{"peerStack", "leave"}},
 		"expectation":               {destination, map[string]string{"expectations": `["latency < 3"]`}, []string{"expectations:"}},
 		"more brokers than nodes":   {source, map[string]string{"brokers": "41"}, []string{"brokers: 41 do not fit on 40 nodes"}},
