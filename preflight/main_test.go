@@ -592,6 +592,20 @@ func TestOnlyStandardFamiliesAreUnderTheStandardQuota(t *testing.T) {
 	}
 }
 
+// Whether credentials are needed cannot be said where no stack can be read.
+func TestWithoutStacksNothingIsSaidOfCredentials(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"us-east-1", "eu-west-1"} {
+		if err := os.Remove(filepath.Join(w.tools, "said", name+".json")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := w.preflight()
+	if want := "– AWS credentials: not checked: no stack that can be read"; err == nil || !strings.Contains(out, want) {
+		t.Errorf("error %v; it does not say %q", err, want)
+	}
+}
+
 func TestWithoutANetworkItSaysSoAndEnds(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		w := newWorld(t)

@@ -57,23 +57,25 @@ func (p *preflight) run(ctx context.Context) error {
 	var login shared[*account]
 	credentials := func(ctx context.Context) (*account, error) {
 		return login.get(func() (*account, error) {
-			region := ""
+			none := errNotOnAWS
 			for i := range p.stacks {
-				if s, err := read(ctx, i); err == nil && s.aws && region == "" {
-					region = s.region
+				switch s, err := read(ctx, i); {
+				case err != nil:
+					none = errNotRead
+				case s.aws:
+					return p.login(ctx, s.region)
 				}
 			}
-			if region == "" {
-				return nil, errNotOnAWS
-			}
-			return p.login(ctx, region)
+			return nil, none
 		})
 	}
 	checks = append(checks, check{"AWS credentials", func(ctx context.Context) finding {
 		a, err := credentials(ctx)
 		switch {
 		case errors.Is(err, errNotOnAWS):
-			return ok("not needed: no stack that can be read is on AWS")
+			return ok("not needed: no stack is on AWS")
+		case errors.Is(err, errNotRead):
+			return skip(err.Error())
 		case err != nil:
 			return explain("log in to AWS", err)
 		}
@@ -138,4 +140,7 @@ func (p *preflight) run(ctx context.Context) error {
 	return perform(ctx, checks, p.stdout)
 }
 
-var errNotOnAWS = errors.New("no stack is on AWS")
+var (
+	errNotOnAWS = errors.New("no stack is on AWS")
+	errNotRead  = errors.New("no stack that can be read is on AWS, and not all can be")
+)
