@@ -713,6 +713,39 @@ func TestSecretsAreMadeOnceTheSameForBothAndNeverShown(t *testing.T) {
 	}
 }
 
+// Clients ask for kafka.DOMAIN, whatever the stacks' domain is.
+func TestTheCertificateIsForTheStacksDomain(t *testing.T) {
+	for want, test := range map[string]struct {
+		domain string
+		args   []string
+	}{
+		"kafka.kmt.internal":    {},
+		"kafka.mirror.internal": {domain: "mirror.internal"},
+		"other.example":         {domain: "mirror.internal", args: []string{"--dns-name", "other.example"}},
+	} {
+		t.Run(want, func(t *testing.T) {
+			w := newWorld(t)
+			for _, stack := range []string{"us-east-1", "eu-west-1"} {
+				w.configure(stack, project+":domain", test.domain)
+			}
+			if _, err := w.preflight(append([]string{"secrets"}, test.args...)...); err != nil {
+				t.Fatal(err)
+			}
+			block, _ := pem.Decode([]byte(w.stack("us-east-1")[project+":"+keyCertificate].Value))
+			if block == nil {
+				t.Fatal("no certificate")
+			}
+			c, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(c.DNSNames, []string{want}) {
+				t.Errorf("the certificate is for %q", c.DNSNames)
+			}
+		})
+	}
+}
+
 // usable checks what Kafka and its clients do with the secrets: a server with the certificate is
 // trusted by a client that knows the authority and asks for the name, and by no other.
 func usable(t *testing.T, s map[string]string) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -58,14 +59,13 @@ and no secret is an argument of a process. Read one by:
   go run ./preflight secrets --stacks us-east-1,eu-west-1 --rotate`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(names) == 0 || slices.Contains(names, "") {
-				return errors.New("--dns-name: name at least one, such as kafka.kmt.internal")
+			if slices.Contains(names, "") {
+				return errors.New("--dns-name: empty: use a name such as kafka.kmt.internal, or leave it out")
 			}
-			return p.secrets(cmd.Context(), groups(names), rotate)
+			return p.secrets(cmd.Context(), names, rotate)
 		},
 	}
-	// Clients ask for this name whatever address they use: brokers are reached by their pods' addresses.
-	cmd.Flags().StringSliceVar(&names, "dns-name", []string{"kafka.kmt.internal"}, "names in the brokers' certificate")
+	cmd.Flags().StringSliceVar(&names, "dns-name", nil, "names in the brokers' certificate (default kafka.DOMAIN, of the stacks' domain)")
 	cmd.Flags().BoolVar(&rotate, "rotate", false, "replace what there is")
 	return cmd
 }
@@ -86,7 +86,7 @@ func groups(names []string) []group {
 }
 
 // secrets brings each group into all stacks.
-func (p *preflight) secrets(ctx context.Context, groups []group, rotate bool) error {
+func (p *preflight) secrets(ctx context.Context, names []string, rotate bool) error {
 	have := make([]map[string]value, len(p.stacks))
 	for i, stack := range p.stacks {
 		var err error
@@ -94,13 +94,29 @@ func (p *preflight) secrets(ctx context.Context, groups []group, rotate bool) er
 			return fmt.Errorf("%w\n(if there is no such stack: pulumi stack init %s)", err, stack)
 		}
 	}
+	if len(names) == 0 {
+		names = serverNames(have)
+	}
 	var errs []error
-	for _, g := range groups {
+	for _, g := range groups(names) {
 		if err := p.bring(ctx, g, have, rotate); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", g.about, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// serverNames are what clients ask for whatever address they use, since brokers are reached by their pods'
+// addresses: serverName in stacks/region.go, of each stack's domain.
+func serverNames(have []map[string]value) []string {
+	var names []string
+	for _, config := range have {
+		name := "kafka." + cmp.Or(config[project+":domain"].Value, "kmt.internal")
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // bring brings a group of secrets into all stacks: what one of them has in full, else new ones.
