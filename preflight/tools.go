@@ -19,7 +19,7 @@ func (p *preflight) tool(ctx context.Context, input string, program string, args
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(append([]string{}, p.env...), "PULUMI_SKIP_UPDATE_CHECK=true")
 	cmd.Stdin = strings.NewReader(input)
-	cmd.WaitDelay = time.Second // its children may hold its output open
+	cmd.WaitDelay = 10 * time.Second // its children may hold its output open; on a busy machine the last of it takes seconds
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
