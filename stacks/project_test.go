@@ -201,7 +201,7 @@ func TestMistakesInAStacksConfigurationAreNamed(t *testing.T) {
 		}},
 		"image without digest":      {source, map[string]string{"images": `{"kafka":"apache/kafka:3.9.1"}`}, []string{`images.kafka: image "apache/kafka:3.9.1" has no digest`}},
 		"unknown image":             {source, map[string]string{"images": `{"kafak":"x"}`}, []string{"images.kafak: there is no such image"}},
-		"replicator's image":        {destination, map[string]string{"replicator": "brooklin", "images": "{}"}, []string{"images.brooklin: no image"}},
+		"replicator's image":        {destination, map[string]string{"replicator": "brooklin", "images": "{}"}, []string{"images.brooklin: no image: run make images ARGS='--only brooklin',"}},
 		"secure without secrets":    {source, map[string]string{"secure": "true"}, []string{"kafkaPassword: missing, and secure is true: run make secrets"}},
 		"secure with an old client": {destination, map[string]string{"secure": "true", "replicator": "brooklin"}, []string{"too old", "mirrormaker2"}},
 		"no Grafana password":       {destination, map[string]string{"grafanaPassword": ""}, []string{"grafanaPassword: missing: run make secrets"}},

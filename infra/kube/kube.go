@@ -8,6 +8,8 @@ import (
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/images/catalogue"
 )
 
 // PartOf is the value of the label app.kubernetes.io/part-of on every object of ours.
@@ -125,10 +127,20 @@ func (a App) ZoneSpread() corev1.TopologySpreadConstraintArray {
 func CheckImage(key, image string) error {
 	name, digest, found := strings.Cut(image, "@sha256:")
 	if image == "" {
-		return fmt.Errorf("%s: no image: run make images, or set %s to NAME@sha256:DIGEST", key, key)
+		return fmt.Errorf("%s: no image: run %s, or set %s to NAME@sha256:DIGEST", key, makeImage(key), key)
 	}
 	if !found || name == "" || len(digest) != 64 || strings.Trim(digest, "0123456789abcdef") != "" {
-		return fmt.Errorf("%s: image %q has no digest: run make images, or set %s to NAME@sha256:DIGEST (64 hexadecimal digits)", key, image, key)
+		return fmt.Errorf("%s: image %q has no digest: run %s, or set %s to NAME@sha256:DIGEST (64 hexadecimal digits)", key, image, makeImage(key), key)
 	}
 	return nil
+}
+
+// makeImage is what brings the image with this configuration key: some come only when they are asked for.
+func makeImage(key string) string {
+	for _, image := range catalogue.All() {
+		if image.Optional && key == "images."+image.Key {
+			return "make images ARGS='--only " + image.Key + "'"
+		}
+	}
+	return "make images"
 }
