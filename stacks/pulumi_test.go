@@ -438,7 +438,7 @@ func (r *rig) play(ctx context.Context, output string, repeat int, run func(cont
 	var targets []*target.Target
 	runner, err := scenario.NewRunner(c, scenario.RunDeps{
 		Logger: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
-		Target: func() (scenario.Target, error) {
+		Target: func(string) (scenario.Target, error) {
 			targets = append(targets, r.target(change...))
 			return targets[len(targets)-1], nil
 		},
