@@ -388,7 +388,8 @@ func (r *region) newMonitoring(after ...pulumi.Resource) (err error) {
 func (r *region) monitoringArgs() *monitoring.StackArgs {
 	args := &monitoring.StackArgs{
 		Namespace: r.MonitoringNamespace, Region: r.name,
-		Chart: monitoring.StackChart(r.version(catalogue.KubePrometheusStack)),
+		RetentionGiB: int(r.NodeDisk / 5 >> 30), // a broker beside it may fill three quarters
+		Chart:        monitoring.StackChart(r.version(catalogue.KubePrometheusStack)),
 		Images: monitoring.Images{
 			Operator: r.Images["prometheusOperator"], Reloader: r.Images["prometheusReloader"], Prometheus: r.Images["prometheus"],
 			StateMetrics: r.Images["kubeStateMetrics"], NodeExporter: r.Images["nodeExporter"],

@@ -73,6 +73,10 @@ type StackArgs struct {
 	// well be an add-on of the cluster.
 	NodeProblemDetector, MetricsServer *AddOn
 
+	// RetentionGiB is how much of its node's disk Prometheus may fill with samples, 1 or more; the oldest go
+	// first, and all after a week.
+	RetentionGiB int
+
 	// Rules are the spec of a PrometheusRule: what is recorded and alerted. Nil makes none.
 	Rules map[string]any
 
@@ -128,6 +132,9 @@ func (a *StackArgs) Validate() error {
 	}
 	if a.Region == "" {
 		refuse("aws:region: empty: name this side, such as us-east-1")
+	}
+	if a.RetentionGiB < 1 {
+		refuse("nodeDisk: leaves Prometheus %d GiB for samples, a fifth of it: use 5GiB or more", a.RetentionGiB)
 	}
 	errs = append(errs, a.Chart.Validate("versions.kubePrometheusStack"))
 	images := map[string]string{

@@ -31,7 +31,7 @@ const password = "correct-horse-battery"
 // source is the side without Grafana.
 func source() *monitoring.StackArgs {
 	return &monitoring.StackArgs{
-		Namespace: "monitoring", Region: "us-east-1", Chart: monitoring.StackChart("88.5.3"),
+		Namespace: "monitoring", Region: "us-east-1", RetentionGiB: 10, Chart: monitoring.StackChart("88.5.3"),
 		Hostname: "prometheus.us-east-1.kmt.internal", Readers: []string{"10.20.0.0/16"},
 		Images: monitoring.Images{
 			Operator: "r.example/operator" + digest, Reloader: "r.example/reloader" + digest, Prometheus: "r.example/prometheus:v3.14.0" + digest,
@@ -260,6 +260,7 @@ func TestAddOnsAndImages(t *testing.T) {
 	s.Up()
 	hex := strings.TrimPrefix(digest, "@sha256:")
 	for path, want := range map[string]any{
+		"kube-prometheus-stack values.prometheus.prometheusSpec.retentionSize":               "10GB",
 		"kube-prometheus-stack values.prometheus.prometheusSpec.image":                       map[string]any{"registry": "r.example", "repository": "prometheus", "tag": "v3.14.0", "sha": hex},
 		"kube-prometheus-stack values.prometheusOperator.image":                              map[string]any{"registry": "r.example", "repository": "operator", "sha": hex},
 		"kube-prometheus-stack values.prometheusOperator.prometheusConfigReloader.image.sha": hex,
@@ -300,7 +301,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"same uid":      {func(a *monitoring.StackArgs) { a.Grafana.Peer.UID = "destination" }, []string{"uid"}},
 		"bad dashboard": {func(a *monitoring.StackArgs) { a.Grafana.Dashboards["Über"] = "{}" }, []string{`"Über"`}},
 		"everything": {func(a *monitoring.StackArgs) { *a = monitoring.StackArgs{} },
-			[]string{"monitoringNamespace", "aws:region", "kubePrometheusStack", "images.prometheus:"}},
+			[]string{"monitoringNamespace", "aws:region", "nodeDisk", "kubePrometheusStack", "images.prometheus:"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := stack(t, func() *monitoring.StackArgs {

@@ -16,7 +16,7 @@ func (a *StackArgs) values() values {
 	spec := values{
 		"image":              image(a.Images.Prometheus, "sha", false),
 		"retention":          "168h",
-		"retentionSize":      "40GB", // samples lie on a node's root volume, and go with the pod
+		"retentionSize":      fmt.Sprintf("%dGB", a.RetentionGiB), // in GiB, for Prometheus: samples lie on a node's root volume, and go with the pod
 		"scrapeInterval":     scrapeInterval,
 		"evaluationInterval": scrapeInterval,
 		"externalLabels":     values{"region": a.Region},
