@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle/oracletest"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
@@ -26,49 +24,6 @@ type testOutput struct{ t *testing.T }
 func (o testOutput) Write(p []byte) (int, error) {
 	o.t.Log(strings.TrimRight(string(p), "\n"))
 	return len(p), nil
-}
-
-// TestRealKafka has 3 + 3 real brokers and a real MirrorMaker 2 carry the load tools' records while a
-// source broker that leads is killed and returns.
-func TestRealKafka(t *testing.T) {
-	r := newReal(t)
-	base := small()
-	base.Source.ReplicationFactor, base.Source.MinInsyncReplicas = 3, 2
-	base.setTopics("lab.test") // the dot would be an expression's, if it were not quoted
-	r.start(base.Config)
-
-	t.Log("a record that crossed has the destination's time")
-	arrived, err := kgo.NewClient(append(r.lab.Destination.Options(), kgo.ConsumeTopics("lab.test"),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
-	r.must(err)
-	defer arrived.Close()
-	polling, stop := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer stop()
-	fetches := arrived.PollRecords(polling, 1)
-	r.must(fetches.Err())
-	if record := fetches.Records()[0]; record.Attrs.TimestampType() != 1 {
-		t.Errorf("timestamp type %d, want 1, LogAppendTime", record.Attrs.TimestampType())
-	}
-
-	t.Log("a killed leader loses its partitions to others, and gets in sync when it returns")
-	victim, err := r.lab.Source.Leader(t.Context(), "lab.test", 0)
-	r.must(err)
-	next := base.Config
-	next.Source.Fault = scenario.Fault{Kind: "broker-outage", Victims: []int{victim}, Duration: scenario.Duration(time.Hour), Run: 1}
-	r.converge(next)
-	r.must(r.lab.Source.WaitWithout(t.Context(), r.lab.cfg.StartTimeout, victim, "lab.test"))
-	next.Source.Fault = scenario.Fault{} // which ends it
-	r.converge(next)
-	r.must(r.lab.Source.WaitInSync(t.Context(), r.lab.cfg.StartTimeout, victim, "lab.test"))
-
-	doc := r.drain(base.Config)
-	if got := events(doc); got != "broker-outage source, broker-outage-end source" {
-		t.Errorf("events %s", got)
-	}
-	if doc.Verdict.Outcome != verdict.Holds {
-		t.Errorf("the verdict: %s: %v", doc.Verdict.Outcome, doc.Verdict.Reasons)
-	}
-	r.stop()
 }
 
 // TestRealKafkaConverges has a lab of clusters with TLS and SASL, and an ocean between them where there is

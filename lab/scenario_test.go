@@ -20,10 +20,11 @@ import (
 // Two scenarios that are like those of the catalogue, and smaller. Nothing in them depends on speed.
 const (
 	killScenario = `name: kill-a-leader
-about: A source broker dies and returns.
+about: A source broker dies and returns. The topic's dot is no expression's.
 baseline:
-  source: {brokers: 3, partitions: 6, throughput: 200/s}
-  destination: {brokers: 2, partitions: 6, workers: 1, replicatorConfig: {tasks.max: 2, refresh.topics.interval.seconds: 1}}
+  topicPattern: lab[.]test
+  source: {brokers: 3, topics: [lab.test], partitions: 6, throughput: 200/s}
+  destination: {brokers: 2, topics: [lab.test], partitions: 6, workers: 1, replicatorConfig: {tasks.max: 2, refresh.topics.interval.seconds: 1}}
 duration: 30s
 steps:
   - after: 5s
@@ -76,6 +77,11 @@ func (j judged) Drain(ctx context.Context) (*verdict.Document, error) {
 		j.t.Errorf("verdict and oracle differ: %s", d)
 	}
 	j.t.Logf("the oracle: %+v", truth.Total)
+	for _, l := range doc.Verdict.Latency {
+		if l.Latency.Count > 0 && l.Source != "LogAppendTime" {
+			j.t.Errorf("%s: latency to %s, want the destination's LogAppendTime", l.Phase, l.Source)
+		}
+	}
 	*j.compared++
 	return doc, nil
 }
