@@ -130,8 +130,16 @@ func runMaven(ctx context.Context, mvn, dir string, j java) error {
 	if err := os.WriteFile(filepath.Join(dir, "pom.xml"), []byte(pom()), 0o644); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, mvn, "-B", "-q", "-f", filepath.Join(dir, "pom.xml"),
-		dependencyPlugin+":copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+filepath.Join(dir, "jars"))
+	return maven(ctx, mvn, dir, j, "the jars of Kafka "+kafkaVersion,
+		"-f", filepath.Join(dir, "pom.xml"), dependencyPlugin+":copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+filepath.Join(dir, "jars"))
+}
+
+// maven runs Maven in dir, which it makes, to get what its arguments ask for. It ends with ctx.
+func maven(ctx context.Context, mvn, dir string, j java, what string, args ...string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, mvn, append([]string{"-B", "-q"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = os.Environ()
 	if j.home != "" {
@@ -142,10 +150,10 @@ func runMaven(ctx context.Context, mvn, dir string, j java) error {
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
-		return fmt.Errorf("getting the Kafka jars: %w", context.Cause(ctx))
+		return fmt.Errorf("getting %s: %w", what, context.Cause(ctx))
 	}
 	if err != nil {
-		return fmt.Errorf("%s could not get the jars of Kafka %s from Maven Central: %w\n%s", mvn, kafkaVersion, err, tail(string(out), 15))
+		return fmt.Errorf("%s could not get %s from Maven Central: %w\n%s", mvn, what, err, tail(string(out), 15))
 	}
 	return nil
 }

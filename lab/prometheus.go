@@ -244,21 +244,6 @@ func copyAgent(ctx context.Context, dir string, j java) error {
 	if err != nil {
 		return fmt.Errorf("the JMX exporter's agent is not in %s, and Maven, which would get it, is missing: install mvn, or leave out --prometheus: %w", dir, err)
 	}
-	cmd := exec.CommandContext(ctx, mvn, "-B", "-q", dependencyPlugin+":copy",
-		"-Dartifact=io.prometheus.jmx:jmx_prometheus_javaagent:"+agentVersion, "-DoutputDirectory="+dir)
-	cmd.Env = os.Environ()
-	if j.home != "" {
-		cmd.Env = append(cmd.Env, "JAVA_HOME="+j.home)
-	}
-	cmd.SysProcAttr = childAttributes()
-	cmd.Cancel = func() error { return killGroup(cmd.Process.Pid) }
-	cmd.WaitDelay = 5 * time.Second
-	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		return fmt.Errorf("getting the JMX exporter's agent: %w", context.Cause(ctx))
-	}
-	if err != nil {
-		return fmt.Errorf("%s could not get the JMX exporter's agent from Maven Central: %w\n%s", mvn, err, tail(string(out), 15))
-	}
-	return nil
+	return maven(ctx, mvn, dir, j, "the JMX exporter's agent",
+		dependencyPlugin+":copy", "-Dartifact=io.prometheus.jmx:jmx_prometheus_javaagent:"+agentVersion, "-DoutputDirectory="+dir)
 }

@@ -11,24 +11,13 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
-func symbol(o verdict.Outcome) string {
-	switch o {
-	case verdict.Holds:
-		return "✓"
-	case verdict.Broken:
-		return "✕"
-	default:
-		return "?"
-	}
-}
-
 // Summary writes the result for a terminal: the outcome, a table of the checks,
 // the first findings, the figures and the notes.
 func (d *Document) Summary(w io.Writer) error {
 	const most = 12
 	var b bytes.Buffer
 	clean := func(s string) string { return human.Printable(s) }
-	fmt.Fprintf(&b, "%s %s  probe %s on topic %s, %s\n\n", symbol(d.Outcome), strings.ToUpper(string(d.Outcome)), clean(d.Probe), clean(d.Topic),
+	fmt.Fprintf(&b, "%s %s  probe %s on topic %s, %s\n\n", d.Outcome.Symbol(), strings.ToUpper(string(d.Outcome)), clean(d.Probe), clean(d.Topic),
 		human.Seconds(float64(d.Ended-d.Started)/1e6))
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, c := range d.Checks {
@@ -42,7 +31,7 @@ func (d *Document) Summary(w io.Writer) error {
 		if !c.Counts {
 			found += " (does not count)"
 		}
-		fmt.Fprintf(t, "  %s %s\t%s\t%s\n", symbol(c.Outcome), clean(c.Name), clean(c.About), clean(found))
+		fmt.Fprintf(t, "  %s %s\t%s\t%s\n", c.Outcome.Symbol(), clean(c.Name), clean(c.About), clean(found))
 	}
 	_ = t.Flush() // into memory
 	if len(d.Measures) > 0 {

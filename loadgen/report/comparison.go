@@ -122,7 +122,7 @@ func resultSymbol(o verdict.Outcome) string {
 	if o == scenario.NotPlayed {
 		return "–"
 	}
-	return symbol(o)
+	return o.Symbol()
 }
 
 func resultClass(o verdict.Outcome) string {
@@ -265,7 +265,7 @@ func newCompared(base string, runs []*scenario.Result) compared {
 				index[e.Expectation] = at
 				c.Expectations = append(c.Expectations, sideBySide{Name: e.Expectation, Why: e.Why, Cells: make([]cell, len(runs))})
 			}
-			c.Expectations[at].Cells[i] = cell{Text: symbol(e.Outcome) + " " + clip(e.Actual, 200), Class: class(e.Outcome)}
+			c.Expectations[at].Cells[i] = cell{Text: e.Outcome.Symbol() + " " + clip(e.Actual, 200), Class: class(e.Outcome)}
 		}
 		var steps []string
 		for _, s := range r.Steps {

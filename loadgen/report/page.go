@@ -144,7 +144,7 @@ func newPage(d *verdict.Document) *page {
 		Test:   clip(v.Test, maxText),
 		When:   when(v),
 		Word:   string(v.Outcome),
-		Symbol: symbol(v.Outcome),
+		Symbol: v.Outcome.Symbol(),
 		Class:  class(v.Outcome),
 		Why:    why(v),
 		Final:  v.Final,
@@ -307,7 +307,7 @@ func tiles(d *verdict.Document) []tile {
 }
 
 func outcomeCell(o verdict.Outcome) cell {
-	return cell{Text: symbol(o) + " " + string(o), Class: class(o)}
+	return cell{Text: o.Symbol() + " " + string(o), Class: class(o)}
 }
 
 // gravestFirst puts what is broken before what is open before what holds.

@@ -29,7 +29,7 @@ func Summary(w io.Writer, d *verdict.Document, reports ...string) error {
 	if outcome == "" {
 		outcome = verdict.CannotSay
 	}
-	head := symbol(outcome) + " " + strings.ToUpper(human.Printable(string(outcome)))
+	head := outcome.Symbol() + " " + strings.ToUpper(human.Printable(string(outcome)))
 	if !v.Final {
 		head += " so far"
 	}
@@ -104,7 +104,7 @@ func Summary(w io.Writer, d *verdict.Document, reports ...string) error {
 			widest = max(widest, len(e.Expectation))
 		}
 		for _, e := range gravestFirst(v.Expectations) {
-			line := fmt.Sprintf("%s %-*s", symbol(e.Outcome), min(widest, 60), human.Printable(e.Expectation))
+			line := fmt.Sprintf("%s %-*s", e.Outcome.Symbol(), min(widest, 60), human.Printable(e.Expectation))
 			if e.Outcome != verdict.Holds {
 				line = paint(e.Outcome, line)
 			}

@@ -16,19 +16,6 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
-// symbol stands for an outcome beside its colour, since not everyone sees
-// colours.
-func symbol(o verdict.Outcome) string {
-	switch o {
-	case verdict.Holds:
-		return "✓"
-	case verdict.Broken:
-		return "✕"
-	default:
-		return "?"
-	}
-}
-
 // class names an outcome in the style sheet.
 func class(o verdict.Outcome) string {
 	switch o {

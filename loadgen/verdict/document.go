@@ -25,6 +25,19 @@ const (
 	CannotSay Outcome = "cannot say"
 )
 
+// Symbol stands for an outcome beside its colour, since not everyone sees
+// colours.
+func (o Outcome) Symbol() string {
+	switch o {
+	case Holds:
+		return "✓"
+	case Broken:
+		return "✕"
+	default:
+		return "?"
+	}
+}
+
 // Document is what a test leaves behind: verdict.json.
 type Document struct {
 	Schema   string            `json:"schema"`
