@@ -25,7 +25,7 @@ const (
 // what the lab has not the means for, which wraps scenario.ErrCannotPlay. Nothing is started.
 //
 // Some of a Config is about nodes of its own for everything, which the lab has not: it takes no notice of
-// nodes, and has one ZooKeeper for each cluster and Java heaps of 256 MiB.
+// nodes, and has one ZooKeeper for each cluster and Java heaps of its own sizes.
 func (l *Lab) Check(configs []scenario.Config) error {
 	var mistakes, cannot []error
 	said := map[string]bool{}

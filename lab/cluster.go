@@ -33,7 +33,7 @@ import (
 const (
 	brokerHeap     = "256m"
 	zooKeeperHeap  = "96m"
-	replicatorHeap = "256m"
+	replicatorHeap = "1g" // at 5k/s, catching up across the ocean, MirrorMaker 2 died of 256m
 )
 
 // Ports that the programs are known by.
