@@ -42,9 +42,10 @@ type Kind int
 const (
 	Graph  Kind = iota // lines over time
 	Number             // the present value of each query, over its line
+	States             // a bar for each series, from when to when it has which state
 )
 
-// Panel is a graph or a number. Its title is unique in its dashboard.
+// Panel is a graph, a number or states. Its title is unique in its dashboard.
 type Panel struct {
 	Kind        Kind
 	Title       string
@@ -55,6 +56,7 @@ type Panel struct {
 	Steps       []Step   // colours from a value on
 	Min, Max    *float64 // of the axis
 	ByName      bool     // a Number that shows its legend in place of its value
+	States      []State  // of States: what values stand for
 
 	// Elsewhere says why a lab with MirrorMaker 2 and Prometheus has no data for it. Empty: it has.
 	Elsewhere string
@@ -63,6 +65,13 @@ type Panel struct {
 // Step is a threshold: this colour from this value on.
 type Step struct {
 	From  float64
+	Color string
+}
+
+// State is what a value stands for.
+type State struct {
+	Value float64
+	Name  string
 	Color string
 }
 
@@ -120,6 +129,16 @@ func Files() (map[string][]byte, error) {
 	}
 	files["rules.yml"], err = RuleFile(Retention)
 	return files, err
+}
+
+// Quiet says that a panel is empty when all is well: it shows what is rare, and nothing else.
+func (p *Panel) Quiet() bool {
+	for _, q := range p.Queries {
+		if q.Rare == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // Panels returns the panels of all rows.

@@ -173,6 +173,9 @@ func TestPanelsSayWhatTheyShow(t *testing.T) {
 				}
 				legends[q.Legend] = true
 			}
+			if (p.Kind == dashboards.States) != (len(p.States) > 0) {
+				t.Errorf("%s: %s: kind %d with the states %v", b.Name, p.Title, p.Kind, p.States)
+			}
 			for i := 1; i < len(p.Steps); i++ {
 				if p.Steps[i].From <= p.Steps[i-1].From {
 					t.Errorf("%s: %s: thresholds %v", b.Name, p.Title, p.Steps)

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
+	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
@@ -151,6 +153,17 @@ func (p *Panel) steps() cog.Builder[dashboard.ThresholdsConfig] {
 	return dashboard.NewThresholdsConfigBuilder().Mode(dashboard.ThresholdsModeAbsolute).Steps(steps)
 }
 
+// mappings name and colour the values of states.
+func (p *Panel) mappings() []dashboard.ValueMapping {
+	options := map[string]dashboard.ValueMappingResult{}
+	for i, s := range p.States {
+		options[strconv.FormatFloat(s.Value, 'g', -1, 64)] = dashboard.ValueMappingResult{
+			Text: cog.ToPtr(s.Name), Color: cog.ToPtr(s.Color), Index: cog.ToPtr(int32(i)),
+		}
+	}
+	return []dashboard.ValueMapping{{ValueMap: &dashboard.ValueMap{Type: dashboard.MappingTypeValueToText, Options: options}}}
+}
+
 func (p *Panel) builder(id uint32) cog.Builder[dashboard.Panel] {
 	var targets []*prometheus.DataqueryBuilder
 	for i, q := range p.Queries {
@@ -159,6 +172,22 @@ func (p *Panel) builder(id uint32) cog.Builder[dashboard.Panel] {
 			t.LegendFormat(q.Legend)
 		}
 		targets = append(targets, t)
+	}
+	if p.Kind == States {
+		b := statetimeline.NewPanelBuilder().Id(id).Title(p.Title).Description(p.Description).Unit(p.Unit).Span(p.Width).Height(8).
+			Interval(scrapeInterval).Datasource(p.datasource()).Mappings(p.mappings()).
+			ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds)).Thresholds(p.steps()).
+			ShowValue(common.VisibilityModeAuto).MergeValues(true).RowHeight(0.8).
+			Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeSingle).Sort(common.SortOrderNone)).
+			Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom).
+				Calcs([]string{}))
+		if p.Quiet() {
+			b.NoValue("none")
+		}
+		for _, t := range targets {
+			b.WithTarget(t)
+		}
+		return b
 	}
 	if p.Kind == Number {
 		b := stat.NewPanelBuilder().Id(id).Title(p.Title).Description(p.Description).Unit(p.Unit).Span(p.Width).Height(5).

@@ -47,6 +47,16 @@ func quantile(q, bucket, labels string) string {
 	return "histogram_quantile(" + q + ", " + by(grouping, "sum", rate(bucket)) + ")"
 }
 
+// firing are the alerts of a side, each with its gravest severity: 1 is a warning, 2 critical. Where one
+// Prometheus has both sides the namespace tells them apart. A node's alert has none.
+func firing(side string) string {
+	value := map[string]string{Source: "$from_cluster", Destination: "$to_cluster"}[side]
+	of := func(severity string) string {
+		return `ALERTS{alertstate="firing",severity="` + severity + `",namespace=~"` + value + `|"}`
+	}
+	return by("alertname", "max", "2 * "+of(critical)+" or "+of(warning))
+}
+
 // namespace of a side's cluster.
 func namespace(side string) string {
 	if side == Source {
@@ -77,6 +87,11 @@ func graph(title, unit, description string, queries ...Query) Panel {
 
 func number(title, unit, description string, queries ...Query) Panel {
 	return Panel{Kind: Number, Title: title, Unit: unit, Description: description, Width: 4, Queries: queries}
+}
+
+// states is a panel of what lasts for a while. A series without a value is in none of its states.
+func states(title, description string, states []State, queries ...Query) Panel {
+	return Panel{Kind: States, Title: title, Unit: units.Short, Description: description, Width: 12, Queries: queries, States: states}
 }
 
 func (p Panel) wide(width uint32) Panel { p.Width = width; return p }

@@ -47,9 +47,10 @@ func replication() Board {
 					at(Destination, sumRate(load(metrics.ConsumerBytes)), "read at the destination")).fromZero(),
 			}},
 			{"What was broken, and what came of it", []Panel{
-				graph("Alerts", units.Short, "Alerts that fire. Their descriptions say what to do.",
-					rare(Source, by("alertname", "count", `ALERTS{alertstate="firing"}`), "{{alertname}} (source)", never),
-					rare(Destination, by("alertname", "count", `ALERTS{alertstate="firing"}`), "{{alertname}} (destination)", never)).fromZero(),
+				states("Alerts", "Alerts that fire, from when to when, those of each side's cluster and load tools. Their descriptions, in Prometheus, say what to do.",
+					[]State{{1, warning, "orange"}, {2, critical, "red"}},
+					rare(Source, firing(Source), "{{alertname}} (source)", never),
+					rare(Destination, firing(Destination), "{{alertname}} (destination)", never)),
 				graph("Brokers that answer", units.Short, "Brokers from which metrics come, and those that their controller counts.",
 					at(Source, "namespace:kafka_brokers:count{"+namespace(Source)+"}", "source"),
 					at(Destination, "namespace:kafka_brokers:count{"+namespace(Destination)+"}", "destination"),

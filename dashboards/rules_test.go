@@ -2,9 +2,11 @@ package dashboards_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -118,7 +120,7 @@ type history struct {
 	firing bool
 }
 
-const of = `{test="t",topic="load"}`
+const of = `{namespace="destination",test="t",topic="load"}`
 
 // counter grows by n every 15 s, for an hour.
 func counter(n string) string { return "0+" + n + "x240" }
@@ -165,13 +167,13 @@ var alertCases = map[string][]history{
 		{"some seconds", series{rpo("0"): "3x30", rpo("1"): "9x30"}, "3m", false},
 	},
 	"KmtClockErrorTooLarge": {
-		{"behind", series{`kmt_auditor_clock_offset_seconds{test="t"}`: "-0.4x30", `kmt_auditor_clock_bound_seconds{test="t"}`: "0.01x30"}, "4m", true},
-		{"a wide bound", series{`kmt_auditor_clock_offset_seconds{test="t"}`: "0x30", `kmt_auditor_clock_bound_seconds{test="t"}`: "0.5x30"}, "4m", true},
-		{"exact", series{`kmt_auditor_clock_offset_seconds{test="t"}`: "-0.01x30", `kmt_auditor_clock_bound_seconds{test="t"}`: "0.05x30"}, "4m", false},
+		{"behind", series{`kmt_auditor_clock_offset_seconds{namespace="destination",test="t"}`: "-0.4x30", `kmt_auditor_clock_bound_seconds{namespace="destination",test="t"}`: "0.01x30"}, "4m", true},
+		{"a wide bound", series{`kmt_auditor_clock_offset_seconds{namespace="destination",test="t"}`: "0x30", `kmt_auditor_clock_bound_seconds{namespace="destination",test="t"}`: "0.5x30"}, "4m", true},
+		{"exact", series{`kmt_auditor_clock_offset_seconds{namespace="destination",test="t"}`: "-0.01x30", `kmt_auditor_clock_bound_seconds{namespace="destination",test="t"}`: "0.05x30"}, "4m", false},
 	},
 	"KmtLedgerOld": {
-		{"a minute", series{`kmt_ledger_age_seconds{test="t",job="consumer"}`: "60x10"}, "2m", true},
-		{"a second", series{`kmt_ledger_age_seconds{test="t",job="consumer"}`: "1x10"}, "2m", false},
+		{"a minute", series{`kmt_ledger_age_seconds{namespace="destination",test="t",job="consumer"}`: "60x10"}, "2m", true},
+		{"a second", series{`kmt_ledger_age_seconds{namespace="destination",test="t",job="consumer"}`: "1x10"}, "2m", false},
 	},
 	"KafkaBrokerDown": {
 		{"one of three does not answer", series{up("kafka", "a"): "1x40", up("kafka", "b"): "1x40", up("kafka", "c"): "1x10 0x30"}, "5m", true},
@@ -205,27 +207,41 @@ var alertCases = map[string][]history{
 	},
 }
 
-const disk = `node_filesystem_avail_bytes{instance="n1",mountpoint="/",fstype="ext4"}`
+const disk = `node_filesystem_avail_bytes{namespace="monitoring",instance="n1",mountpoint="/",fstype="ext4"}`
 
 func up(job, pod string) string {
 	return `up{namespace="source",job="` + job + `",pod="` + pod + `",instance="` + pod + `"}`
 }
 
 func rpo(partition string) string {
-	return `kmt_auditor_rpo_seconds{test="t",topic="load",partition="` + partition + `"}`
+	return `kmt_auditor_rpo_seconds{namespace="destination",test="t",topic="load",partition="` + partition + `"}`
 }
 
 // latencies are histograms of two consumers: how many arrived within 30 s, and at all, of the first.
 func latencies(timely, all string) series {
 	s := series{}
 	for pod, counts := range map[string][2]string{"a": {timely, all}, "b": {"0x240", "0x240"}} {
-		labels := `{test="t",topic="load",pod="` + pod + `",le="`
+		labels := `{namespace="destination",test="t",topic="load",pod="` + pod + `",le="`
 		s["kmt_consumer_latency_seconds_bucket"+labels+`1"}`] = counts[0]
 		s["kmt_consumer_latency_seconds_bucket"+labels+`30"}`] = counts[0]
 		s["kmt_consumer_latency_seconds_bucket"+labels+`60"}`] = counts[1]
 		s["kmt_consumer_latency_seconds_bucket"+labels+`+Inf"}`] = counts[1]
 	}
 	return s
+}
+
+var labelOf = regexp.MustCompile(`\$labels\.(\w+)`)
+
+// labelsOf are the labels that an alert must have.
+func labelsOf(r dashboards.Rule) []string {
+	labels := map[string]bool{"namespace": r.Alert != "KafkaDiskFillsBeforeRetention"}
+	for _, text := range r.Annotations {
+		for _, m := range labelOf.FindAllStringSubmatch(text, -1) {
+			labels[m[1]] = true
+		}
+	}
+	maps.DeleteFunc(labels, func(_ string, needed bool) bool { return !needed })
+	return slices.Sorted(maps.Keys(labels))
 }
 
 func TestEveryAlertFiresWhenItShouldAndOnlyThen(t *testing.T) {
@@ -269,8 +285,13 @@ func TestEveryAlertFiresWhenItShouldAndOnlyThen(t *testing.T) {
 				}
 			}
 			for _, h := range cases {
-				// By kind of alert, not by its annotations: whether it fires is the question here.
-				want := expectation{Expr: `group by (alertname) (ALERTS{alertname="` + r.Alert + `",alertstate="firing"})`, At: h.at}
+				// By kind of alert: whether it fires is the question here, and that it has every label that
+				// its annotations name, and the namespace by which dashboards know the side.
+				selector := `alertname="` + r.Alert + `",alertstate="firing"`
+				for _, label := range labelsOf(r) {
+					selector += "," + label + `!=""`
+				}
+				want := expectation{Expr: `group by (alertname) (ALERTS{` + selector + `})`, At: h.at}
 				if h.firing {
 					want.Samples = []sample{{`{alertname="` + r.Alert + `"}`, 1}}
 				}

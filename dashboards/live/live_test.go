@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"image/png"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -31,6 +32,9 @@ func recorded() string {
 		fmt.Fprintf(&b, "# TYPE %s %s\n", strings.TrimSuffix(name, "_total"), kind)
 		for _, l := range labels {
 			for i := range 41 {
+				if math.IsNaN(value(i)) {
+					continue
+				}
 				fmt.Fprintf(&b, "%s{%s} %g %d\n", name, l, value(i), begin.Unix()+int64(15*i))
 			}
 		}
@@ -42,6 +46,15 @@ func recorded() string {
 	family("kmt_consumer_first_total", "counter", steady, load)
 	family("kmt_auditor_rpo_seconds", "gauge", func(i int) float64 { return float64(i % 7) }, load+`,partition="0"`, load+`,partition="1"`)
 	family("kmt_auditor_event_timestamp_seconds", "gauge", func(int) float64 { return float64(begin.Unix() + 240) }, `kind="broker-kill",side="source",test="t1"`)
+	from := func(first int) func(int) float64 {
+		return func(i int) float64 {
+			if i < first || i >= first+12 {
+				return math.NaN()
+			}
+			return 1
+		}
+	}
+	family("ALERTS", "gauge", from(17), `alertname="KafkaBrokerDown",alertstate="firing",severity="warning",namespace="source"`)
 	b.WriteString("# EOF\n")
 	return b.String()
 }
@@ -156,6 +169,47 @@ func TestAgainstARealPrometheus(t *testing.T) {
 			t.Errorf("without data the picture has %d bytes, with them %d", len(empty), len(full))
 		}
 	})
+	t.Run("an alert is a bar as long as it fires, on its side", func(t *testing.T) {
+		// The colour of a warning; there is nothing else so large in it.
+		warnings := func(from, to time.Duration, values map[string]string) int {
+			one := board(t, "replication")
+			for _, row := range one.Rows {
+				if i := slices.IndexFunc(row.Panels, func(p dashboards.Panel) bool { return p.Title == "Alerts" }); i >= 0 {
+					one.Rows = []dashboards.Row{{Title: row.Title, Panels: row.Panels[i : i+1]}}
+				}
+			}
+			var b bytes.Buffer
+			if err := live.Render(t.Context(), p, one, live.Range{From: begin.Add(from), To: begin.Add(to), Values: values}, &b); err != nil {
+				t.Fatal(err)
+			}
+			image, err := png.Decode(&b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for y := range image.Bounds().Dy() {
+				for x := range image.Bounds().Dx() {
+					if r, g, b, _ := image.At(x, y).RGBA(); r>>8 == 200 && g>>8 == 120 && b == 0 {
+						n++
+					}
+				}
+			}
+			return n
+		}
+		whole, half := warnings(0, 10*time.Minute, nil), warnings(0, 5*time.Minute, nil)
+		if whole < 500 || half < 500 || half > whole {
+			t.Errorf("of three minutes in ten %d pixels are a warning, of less than one in five %d", whole, half)
+		}
+		if n := warnings(0, 3*time.Minute, nil); n > 0 {
+			t.Errorf("before it fires %d pixels are a warning", n)
+		}
+		if n := warnings(0, 10*time.Minute, map[string]string{"from_cluster": "another", "to_cluster": "one"}); n > 0 {
+			t.Errorf("an alert of a cluster that is not chosen has %d pixels", n)
+		}
+		if both := warnings(0, 10*time.Minute, map[string]string{"to_cluster": "another"}); both != whole {
+			t.Errorf("the source's alert has %d pixels, and %d when the destination is not there", whole, both)
+		}
+	})
 	t.Run("no picture of nothing", func(t *testing.T) {
 		var b bytes.Buffer
 		err := live.Render(t.Context(), p, board(t, "nodes"), whole, &b)
@@ -178,13 +232,13 @@ func TestAgainstARealPrometheus(t *testing.T) {
 			return slices.ContainsFunc(result.Excused, func(f live.Finding) bool { return strings.HasPrefix(f.Where, where) && f.Why != "" })
 		}
 		for where, want := range map[string][2]bool{
-			"Replication test: Records sent": {false, false},
-			"Replication test: Lost":         {true, false}, // not recorded above
-			"Nodes and pods: CPU util":       {false, true},
-			"Brooklin: Event rate":           {false, true},
-			"Replication test: Alerts":       {false, true},
-			"rule test:kmt_consumer":         {true, false}, // nobody evaluated it
-			"alert KmtRecordsLost":           {false, true},
+			"Replication test: Records sent":   {false, false},
+			"Replication test: Lost":           {true, false}, // not recorded above
+			"Nodes and pods: CPU util":         {false, true},
+			"Brooklin: Event rate":             {false, true},
+			"Replication test: Alerts":         {false, true},
+			"rule namespace_test:kmt_consumer": {true, false}, // nobody evaluated it
+			"alert KmtRecordsLost":             {false, true},
 		} {
 			if got := [2]bool{problem(where), excused(where)}; got != want {
 				t.Errorf("%s: problem, excused: %v, want %v", where, got, want)

@@ -34,6 +34,7 @@ const (
 	headHeight   = 30 * vg.Inch / 96
 	margin       = 8 * vg.Inch / 96
 	lineHeight   = 13 * vg.Inch / 96
+	barHeight    = 17 * vg.Inch / 96
 	mostLegends  = 12
 )
 
@@ -50,6 +51,7 @@ var (
 	eventInk  = color.RGBA{190, 0, 0, 255}
 	named     = map[string]color.Color{"green": color.RGBA{0, 130, 80, 255}, "orange": color.RGBA{200, 120, 0, 255}, "red": color.RGBA{200, 20, 20, 255}}
 	emptyText = "no data"
+	quietText = "none" // where all is well if there is nothing
 )
 
 // event is a fault or a step.
@@ -108,8 +110,11 @@ func Render(ctx context.Context, p *Prometheus, b dashboards.Board, r Range, out
 		for _, d := range inRow {
 			d.w = width * vg.Length(d.panel.Width) / 24
 			d.h = graphHeight + vg.Length(legendLines(&d))*lineHeight
-			if d.panel.Kind == dashboards.Number {
+			switch d.panel.Kind {
+			case dashboards.Number:
 				d.h = numberHeight
+			case dashboards.States:
+				d.h = max(graphHeight, vg.Length(len(d.series))*barHeight+3*lineHeight)
 			}
 			if x+d.w > width+1 {
 				level(panels[line:], tallest)
@@ -150,7 +155,7 @@ func Render(ctx context.Context, p *Prometheus, b dashboards.Board, r Range, out
 // level gives graphs next to each other one height.
 func level(line []drawn, height vg.Length) {
 	for i := range line {
-		if line[i].panel.Kind == dashboards.Graph {
+		if line[i].panel.Kind != dashboards.Number {
 			line[i].h = height
 		}
 	}
@@ -178,6 +183,9 @@ func (p *Prometheus) events(ctx context.Context, r Range) ([]event, error) {
 // legends of a graph; one without a name needs none.
 func legends(d *drawn) []string {
 	var out []string
+	if d.panel.Kind == dashboards.States {
+		return nil // each bar has its own beside it
+	}
 	for _, s := range d.series {
 		if s.legend != "" || len(d.series) > 1 {
 			out = append(out, cmp.Or(s.legend, "value"))
@@ -214,11 +222,19 @@ func (d *drawn) draw(canvas draw.Canvas, height vg.Length, r Range, events []eve
 	frame(area)
 	write(area, area.Min.X+margin/2, area.Max.Y-12, 9, ink, d.panel.Title)
 	if len(d.series) == 0 {
-		write(area, area.Min.X+margin/2, area.Min.Y+area.Size().Y/2-6, 9, color.Gray{150}, emptyText)
+		nothing := emptyText
+		if d.panel.Quiet() {
+			nothing = quietText
+		}
+		write(area, area.Min.X+margin/2, area.Min.Y+area.Size().Y/2-6, 9, color.Gray{150}, nothing)
 		return nil
 	}
-	if d.panel.Kind == dashboards.Number {
+	switch d.panel.Kind {
+	case dashboards.Number:
 		return d.number(area)
+	case dashboards.States:
+		d.states(area, r, events)
+		return nil
 	}
 	return d.graph(area, r, events)
 }
@@ -255,17 +271,103 @@ func colourOf(p *dashboards.Panel, value float64) color.Color {
 	return c
 }
 
-func (d *drawn) graph(area draw.Canvas, r Range, events []event) error {
+// overTime is a plot with time on its x axis.
+func overTime(r Range, y plot.Ticker) *plot.Plot {
 	pl := plot.New()
 	pl.BackgroundColor = nil
 	pl.X.Min, pl.X.Max = seconds(r.From), seconds(r.To)
 	pl.X.Tick.Marker = clock{r}
-	pl.Y.Tick.Marker = scale{d.panel.Unit}
+	pl.Y.Tick.Marker = y
 	for _, axis := range []*plot.Axis{&pl.X, &pl.Y} {
 		axis.Tick.Label.Font.Variant, axis.Tick.Label.Font.Size = "Sans", 7
 		axis.Tick.Label.Color, axis.Color, axis.Tick.Color = ink, faint, faint
 		axis.Padding = 0
 	}
+	return pl
+}
+
+// mark draws faults and steps.
+func mark(data draw.Canvas, pl *plot.Plot, events []event) {
+	for i, e := range events {
+		x := data.X(pl.X.Norm(seconds(e.at)))
+		style := draw.LineStyle{Color: eventInk, Width: 0.8, Dashes: []vg.Length{3, 2}}
+		data.StrokeLine2(style, x, data.Min.Y, x, data.Max.Y)
+		write(data, x+2, data.Max.Y-8*vg.Length(1+i%3), 6.5, eventInk, e.name) // names next to each other stay readable
+	}
+}
+
+// states draws a bar for each series, as long as it is in a state, with the state's colour and name.
+func (d *drawn) states(area draw.Canvas, r Range, events []event) {
+	pl := overTime(r, names(d.series))
+	pl.Y.Min, pl.Y.Max = 0, float64(len(d.series))
+	inner := draw.Crop(area, margin/2, -margin, margin/2, -18)
+	data := pl.DataCanvas(inner)
+	pl.Draw(inner)
+	for i, s := range d.series {
+		top := data.Y(pl.Y.Norm(float64(len(d.series) - i)))
+		height := min(barHeight, data.Size().Y/vg.Length(len(d.series)))
+		top -= (data.Size().Y/vg.Length(len(d.series)) - height) / 2
+		for _, b := range bars(s.points, r) {
+			state := stateOf(&d.panel, b.value)
+			box := vg.Rectangle{
+				Min: vg.Point{X: data.X(pl.X.Norm(seconds(b.from))), Y: top - height + 1},
+				Max: vg.Point{X: data.X(pl.X.Norm(seconds(b.to))), Y: top - 1},
+			}
+			data.FillPolygon(named[state.Color], []vg.Point{box.Min, {X: box.Max.X, Y: box.Min.Y}, box.Max, {X: box.Min.X, Y: box.Max.Y}})
+			if wide := style(7, color.White, text.XLeft).Width(state.Name); wide+6 < box.Size().X {
+				write(data, box.Min.X+3, box.Min.Y+(box.Size().Y-7)/2+1, 7, color.White, state.Name)
+			}
+		}
+	}
+	mark(data, pl, events)
+}
+
+// bar is how long a series has one value.
+type bar struct {
+	from, to time.Time
+	value    float64
+}
+
+// bars are the times for which a series has each value. A sample counts until the next is due.
+func bars(points []point, r Range) []bar {
+	var out []bar
+	for _, p := range points {
+		to := p.at.Add(r.step())
+		if to.After(r.To) {
+			to = r.To
+		}
+		if last := len(out) - 1; last >= 0 && out[last].value == p.value && !p.at.After(out[last].to) {
+			out[last].to = to
+			continue
+		}
+		out = append(out, bar{p.at, to, p.value})
+	}
+	return out
+}
+
+func stateOf(p *dashboards.Panel, value float64) dashboards.State {
+	for _, s := range p.States {
+		if s.Value == value {
+			return s
+		}
+	}
+	return dashboards.State{Value: value, Name: format(p.Unit, value), Color: "orange"}
+}
+
+// names stand beside the bars of series, from the top.
+type names []series
+
+// Ticks implements plot.Ticker.
+func (n names) Ticks(_, _ float64) []plot.Tick {
+	var out []plot.Tick
+	for i, s := range n {
+		out = append(out, plot.Tick{Value: float64(len(n)-i) - 0.5, Label: s.legend})
+	}
+	return out
+}
+
+func (d *drawn) graph(area draw.Canvas, r Range, events []event) error {
+	pl := overTime(r, scale{d.panel.Unit})
 	low, high := math.Inf(1), math.Inf(-1)
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = faint, faint
@@ -310,12 +412,7 @@ func (d *drawn) graph(area draw.Canvas, r Range, events []event) error {
 		}
 	}
 	pl.Draw(inner)
-	for i, e := range events {
-		x := data.X(pl.X.Norm(seconds(e.at)))
-		style := draw.LineStyle{Color: eventInk, Width: 0.8, Dashes: []vg.Length{3, 2}}
-		data.StrokeLine2(style, x, data.Min.Y, x, data.Max.Y)
-		write(data, x+2, data.Max.Y-8*vg.Length(1+i%3), 6.5, eventInk, e.name) // names next to each other stay readable
-	}
+	mark(data, pl, events)
 	columns := legendColumns(d)
 	for i, l := range legends(d) {
 		x := area.Min.X + margin + vg.Length(i%columns)*(area.Size().X-2*margin)/vg.Length(columns)
