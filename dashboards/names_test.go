@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -142,25 +143,8 @@ func known(t *testing.T) map[string]string {
 			names[name] = kind
 		}
 	}
-	recorded, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(recorded) < 3 {
-		t.Fatalf("recorded names: %v, %v", recorded, err)
-	}
-	for _, path := range recorded {
-		file, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for lines := bufio.NewScanner(file); lines.Scan(); {
-			name, kind, ok := strings.Cut(lines.Text(), " ")
-			if ok && name != "#" {
-				names[name] = kind
-			}
-		}
-		if err := file.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	kindsRecorded, _ := recorded(t)
+	maps.Copy(names, kindsRecorded)
 	for _, g := range dashboards.Rules(dashboards.Retention) {
 		for _, r := range g.Rules {
 			if r.Record != "" {
@@ -169,4 +153,29 @@ func known(t *testing.T) map[string]string {
 		}
 	}
 	return names
+}
+
+// recorded are the metrics of exporters as recorded: their types, and the labels of those that have any.
+func recorded(t *testing.T) (kinds map[string]string, labels map[string][]string) {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(paths) < 3 {
+		t.Fatalf("recorded names: %v, %v", paths, err)
+	}
+	kinds, labels = map[string]string{}, map[string][]string{}
+	for _, path := range paths {
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for lines := bufio.NewScanner(file); lines.Scan(); {
+			if fields := strings.Fields(lines.Text()); len(fields) > 1 && fields[0] != "#" {
+				kinds[fields[0]], labels[fields[0]] = fields[1], fields[2:]
+			}
+		}
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return kinds, labels
 }

@@ -89,8 +89,9 @@ func uReplicator() Board {
 			)},
 			{"What controllers cost", java(Destination, "Controller", inside(here("", `app_kubernetes_io_component="controller"`)))},
 			{"What workers cost", append(java(Destination, "Worker", inside(here("", `app_kubernetes_io_component="worker"`))),
-				graph("File systems", units.BytesIEC, "Bytes that containers have written to their own file systems.",
-					at(Destination, by("pod", "sum", in(Destination, "container_fs_usage_bytes", `pod=~"ureplicator.*"`)), "{{pod}}")).fromZero().wide(24))},
+				graph("File systems", units.BytesPerSecondSI, "Bytes that containers write to and read from discs. How much they take up is not known of containerd's containers; of the node see Nodes and pods.",
+					at(Destination, by("pod", "sum", rate(in(Destination, "container_fs_writes_bytes_total", `pod=~"ureplicator.*"`, `container!=""`))), "{{pod}} written"),
+					at(Destination, by("pod", "sum", rate(in(Destination, "container_fs_reads_bytes_total", `pod=~"ureplicator.*"`, `container!=""`))), "{{pod}} read")).fromZero().wide(24))},
 		},
 	}
 	return allElsewhere(b, otherThanLab)
