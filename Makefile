@@ -16,7 +16,7 @@ DESTINATION := eu-west-1
 INFRA := $(shell go list ./infra/... ./stacks/... ./images/... ./preflight/... ./dashboards/... ./scenario/...)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab scenarios test lint check test-dashboards test-pulumi secrets versions images preflight where destroy bench clean
+.PHONY: help setup build demo lab scenarios test lint check test-dashboards test-pulumi fuzz secrets versions images preflight where destroy bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,19 @@ check: ## All tests; those of load tools and lab with the race detector, and wha
 
 test-dashboards: setup ## Every expression of dashboards and rules against a Prometheus that watches the lab; takes some minutes
 	$(TEST) -tags dashboards -v -run 'TestEveryExpressionHasDataOfARealRun$$' ./lab
+
+# stacks is built as it is for its tests: with the coverage that guides a fuzzer, Pulumi's SDKs would take half an hour to compile.
+FUZZ_TIME := 30s
+fuzz: ## Every fuzz test in turn, for 30 s each, or FUZZ_TIME=5m; ARGS=-parallel=1 for go test
+	@grep -rho --include='*_test.go' -H 'func Fuzz[A-Za-z]*' . | sort | while IFS=: read -r file name; do \
+		dir=$${file%/*}; name=$${name#func }; echo "== $$dir $$name"; \
+		if [ "$$dir" = ./stacks ]; then \
+			go test -vet=off -c -o bin/stacks.test ./stacks && (cd stacks && ../bin/stacks.test -test.run '^$$' -test.fuzz "^$$name\$$" -test.fuzztime $(FUZZ_TIME) \
+				-test.fuzzcachedir "$$(go env GOCACHE)/fuzz/stacks" $(patsubst -%,-test.%,$(ARGS))); \
+		else \
+			go test -vet=off -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ_TIME) $(ARGS) "$$dir"; \
+		fi || exit 1; \
+	done
 
 test-pulumi: ## Scenarios on the stacks by the real Pulumi CLI, which is built the first time: not in make test
 	go test -vet=off -timeout 40m -tags pulumi -run 'ScenarioIsPlayedOnBothStacks|UpdateThatFails|InterruptLeavesNoLock' ./stacks $(ARGS)

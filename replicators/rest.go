@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 
 // APIError is a replicator's answer that it did not do what it was asked.
 type APIError struct {
-	Request string // method and URL
+	Request string // method and URL, without a password
 	Status  int    // HTTP status
 	Message string // what it said, cut to a line
 }
@@ -52,6 +54,9 @@ type rest struct {
 func newREST(base string) (*rest, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		if strings.Contains(base, "@") {
+			base = "(with a user's name, and perhaps a password)" // not to be shown
+		}
 		return nil, fmt.Errorf("replicator's address %q: use http://HOST:PORT", base)
 	}
 	return &rest{base: u, http: &http.Client{Timeout: requestTimeout}, header: http.Header{}}, nil
@@ -70,7 +75,7 @@ func (r *rest) do(ctx context.Context, method string, body any, path ...string) 
 	target := r.base.JoinPath(path...)
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), content)
 	if err != nil {
-		return nil, fmt.Errorf("request %s %s: %w", method, target, err)
+		return nil, fmt.Errorf("request %s %s: %w", method, target.Redacted(), err)
 	}
 	req.Header = r.header.Clone()
 	if body != nil {
@@ -83,10 +88,10 @@ func (r *rest) do(ctx context.Context, method string, body any, path ...string) 
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit))
 	if err != nil {
-		return nil, &url.Error{Op: method, URL: target.String(), Err: err}
+		return nil, &url.Error{Op: method, URL: target.Redacted(), Err: err}
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, &APIError{Request: method + " " + target.String(), Status: resp.StatusCode, Message: said(answer)}
+		return nil, &APIError{Request: method + " " + target.Redacted(), Status: resp.StatusCode, Message: said(answer)}
 	}
 	return answer, nil
 }
@@ -98,12 +103,12 @@ func (r *rest) get(ctx context.Context, v any, path ...string) error {
 		return err
 	}
 	if err := json.Unmarshal(answer, v); err != nil {
-		return fmt.Errorf("%s answered what is not the expected JSON, %q: %w", r.base.JoinPath(path...), said(answer), err)
+		return fmt.Errorf("%s answered what is not the expected JSON, %q: %w", r.base.JoinPath(path...).Redacted(), said(answer), err)
 	}
 	return nil
 }
 
-// said returns an error answer's first line, or the message of a rest.li error.
+// said returns an error answer's first line, or the message of a rest.li error, as a terminal can show it.
 func said(answer []byte) string {
 	var restli struct{ Message string }
 	if json.Unmarshal(answer, &restli) == nil && restli.Message != "" {
@@ -113,6 +118,12 @@ func said(answer []byte) string {
 	if len(line) > 300 {
 		line = line[:300] + "..."
 	}
+	line = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, line)
 	if line == "" {
 		return "no explanation"
 	}

@@ -342,6 +342,9 @@ func (s *Set) UnmarshalCBOR(data []byte) error {
 		if err := b.Validate(); err != nil {
 			return fmt.Errorf("read a set of sequences: %w", err)
 		}
+		if !b.IsEmpty() && b.Maximum() >= 1<<63 {
+			return fmt.Errorf("%w: %d is among them", errStored, b.Maximum())
+		}
 		s.bitmap, s.count = b, b.GetCardinality()
 		return nil
 	}

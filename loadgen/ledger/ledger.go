@@ -11,6 +11,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -61,6 +62,32 @@ func Decode(data []byte, v any) error {
 	}
 	if err := cbor.Unmarshal(data[1:], v); err != nil {
 		return fmt.Errorf("read ledger: %w", err)
+	}
+	if state, ok := v.(interface{ check() error }); ok {
+		if err := state.check(); err != nil {
+			return fmt.Errorf("read ledger: %w", err)
+		}
+	}
+	return nil
+}
+
+// ErrImpossible is wrapped by Decode when a state is well written and no program can have come to it: who
+// works with it would come to harm.
+var ErrImpossible = errors.New("impossible state")
+
+func (s *Sent) check() error {
+	for i, st := range s.Streams {
+		if st == nil {
+			return fmt.Errorf("%w: stream %d is missing", ErrImpossible, i)
+		}
+		if st.Reserved > math.MaxInt64 || st.Next > math.MaxInt64 {
+			return fmt.Errorf("%w: stream %d has reserved %d sequences and used %d, more than there can be", ErrImpossible, i, st.Reserved, st.Next)
+		}
+		for reason, set := range st.Failed {
+			if set == nil {
+				return fmt.Errorf("%w: stream %d failed by %q, and what is missing", ErrImpossible, i, reason)
+			}
+		}
 	}
 	return nil
 }

@@ -304,12 +304,24 @@ func Restore(data []byte) (*Received, error) {
 	if err := Decode(data, &r); err != nil {
 		return nil, fmt.Errorf("restore a partition's state: %w", err)
 	}
+	return &r, nil
+}
+
+func (r *Received) check() error {
+	if r.Start < 0 || r.Next < 0 || r.Partition < 0 {
+		return fmt.Errorf("%w: partition %d from offset %d to %d", ErrImpossible, r.Partition, r.Start, r.Next)
+	}
 	for i, s := range r.Streams {
 		if s == nil {
-			return nil, fmt.Errorf("restore a partition's state: stream %d is missing", i)
+			return fmt.Errorf("%w: stream %d is missing", ErrImpossible, i)
 		}
 	}
-	return &r, nil
+	for i, g := range r.Gone {
+		if g == nil {
+			return fmt.Errorf("%w: stream %d of those that are gone is missing", ErrImpossible, i)
+		}
+	}
+	return nil
 }
 
 // RollBack returns the state to go on with after the log was truncated or
