@@ -93,6 +93,7 @@ for people at GET /report; POST /events notes what was done to the clusters; POS
 	f.DurationVar(&c.DrainIdle, "drain-idle", c.DrainIdle, "the drain ends when the replicator has made no progress for so long")
 	f.DurationVar(&c.Quiet, "quiet", c.Quiet, "silence at the destination, after everything has arrived, that ends the drain")
 	f.DurationVar(&c.DeadAfter, "dead-after", c.DeadAfter, "a producer whose ledger is not updated for so long is taken for dead")
+	f.DurationVar(&c.GiveUp, "give-up", c.GiveUp, "when a cluster does not answer, or denies an answer, for so long in the drain, the verdict is that it cannot say")
 	f.DurationVar(&c.Interval, "interval", c.Interval, "time between two looks at clusters and ledgers")
 	expectFlag(cmd, &expect)
 	f.StringArrayVar(&c.Notes, "note", c.Notes, "sentence for the verdict's notes, such as where the test ran; may be repeated")

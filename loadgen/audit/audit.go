@@ -50,6 +50,10 @@ type Config struct {
 	// DeadAfter is from when on a producer whose ledger is not updated is taken
 	// for dead. Default 20 s.
 	DeadAfter time.Duration
+	// GiveUp is for how long the clusters may fail to answer, or deny an answer, once
+	// the test is draining, before the audit ends without: it then cannot say. Default
+	// 10 min.
+	GiveUp time.Duration
 	// OneClock says that all processes and both clusters run on this machine, so
 	// that their clocks need not be compared.
 	OneClock bool
@@ -78,6 +82,7 @@ func (c *Config) SetDefaults() {
 	def(&c.DrainIdle, 30*time.Second)
 	def(&c.Quiet, 3*time.Second)
 	def(&c.DeadAfter, 20*time.Second)
+	def(&c.GiveUp, 10*time.Minute)
 	c.Quiet = min(c.Quiet, c.DrainIdle)
 }
 
@@ -92,10 +97,13 @@ func (c *Config) Validate() error {
 	if c.Producers < 0 {
 		bad("producers: %d: want 0 (not known) or more", c.Producers)
 	}
-	for name, d := range map[string]time.Duration{"interval": c.Interval, "drain idle": c.DrainIdle, "quiet": c.Quiet, "dead after": c.DeadAfter} {
+	for name, d := range map[string]time.Duration{"interval": c.Interval, "drain idle": c.DrainIdle, "quiet": c.Quiet, "dead after": c.DeadAfter, "give up": c.GiveUp} {
 		if d <= 0 {
 			bad("%s: %s: want more than 0", name, d)
 		}
+	}
+	if c.GiveUp < c.Interval {
+		bad("give up: %s: want at least the interval of %s", c.GiveUp, c.Interval)
 	}
 	if c.DeadAfter < 2*c.Interval {
 		bad("dead after: %s: want at least twice the interval of %s", c.DeadAfter, c.Interval)
@@ -237,9 +245,20 @@ func (a *Auditor) Ready() bool {
 func (a *Auditor) Run(ctx context.Context) (*verdict.Document, error) {
 	defer a.Close()
 	// A broker may be down just now: that is what tests are made of.
+	var draining time.Time
 	for err := a.restore(ctx); err != nil; err = a.restore(ctx) {
 		if ctx.Err() != nil {
 			return nil, err
+		}
+		select {
+		case <-a.drain:
+			if draining.IsZero() {
+				draining = time.Now()
+			}
+			if time.Since(draining) >= a.cfg.GiveUp {
+				return a.conclude(ctx, false, err), nil
+			}
+		default:
 		}
 		a.log.Warn("cannot read the destination ledger; trying again", "error", err)
 		select {
@@ -252,7 +271,7 @@ func (a *Auditor) Run(ctx context.Context) (*verdict.Document, error) {
 	if a.watcher != nil {
 		watchers.Go(func() { a.watcher.Watch(watching, a.reread, a.log, a.apply) })
 	}
-	interrupted := a.watch(ctx)
+	interrupted, blind := a.watch(ctx)
 	stop()
 	watchers.Wait()
 	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
@@ -261,16 +280,13 @@ func (a *Auditor) Run(ctx context.Context) (*verdict.Document, error) {
 		final, cancel = context.WithTimeout(final, 30*time.Second)
 		defer cancel()
 	}
-	doc, err := a.conclude(final, interrupted)
-	if err != nil {
-		return nil, fmt.Errorf("final audit of test %s: %w", a.cfg.TestID, err)
-	}
-	return doc, nil
+	return a.conclude(final, interrupted, blind), nil
 }
 
-// watch looks at everything once per interval until the test has drained; it
-// returns true when ctx ended first.
-func (a *Auditor) watch(ctx context.Context) (interrupted bool) {
+// watch looks at everything once per interval until the test has drained. It
+// returns true when ctx ended first, and an error when it could not look for so
+// long that it has given up.
+func (a *Auditor) watch(ctx context.Context) (interrupted bool, blind error) {
 	tick := time.NewTicker(a.cfg.Interval)
 	defer tick.Stop()
 	var (
@@ -282,7 +298,9 @@ func (a *Auditor) watch(ctx context.Context) (interrupted bool) {
 		err := a.look(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return true
+			return true, nil
+		case err != nil && draining == nil && time.Since(later(failing, wait.draining)) >= a.cfg.GiveUp && !failing.IsZero():
+			return false, err
 		case err != nil && failing.IsZero():
 			failing = time.Now()
 			a.log.Warn("cannot look at the clusters; trying again", "error", err)
@@ -296,14 +314,14 @@ func (a *Auditor) watch(ctx context.Context) (interrupted bool) {
 			a.Drain()
 		}
 		if draining == nil && err == nil && a.drained(ctx, &wait) {
-			return false
+			return false, nil
 		}
 		select {
 		case <-ctx.Done():
-			return true
+			return true, nil
 		case <-draining:
 			draining = nil
-			wait = waiting{since: time.Now()}
+			wait = waiting{since: time.Now(), draining: time.Now()}
 			a.mu.Lock()
 			a.draining = true
 			a.mu.Unlock()
@@ -315,7 +333,7 @@ func (a *Auditor) watch(ctx context.Context) (interrupted bool) {
 
 // look takes one look at everything and computes what is known so far.
 func (a *Auditor) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, max(10*time.Second, 5*a.cfg.Interval))
+	ctx, cancel := context.WithTimeout(ctx, min(max(10*time.Second, 5*a.cfg.Interval), a.cfg.GiveUp))
 	defer cancel()
 	if err := a.collect(ctx); err != nil {
 		return err
@@ -332,7 +350,7 @@ func (a *Auditor) look(ctx context.Context) error {
 // its reservation: ends of the destination's logs, consumers' ledger,
 // producers' ledger.
 func (a *Auditor) collect(ctx context.Context) error {
-	before := time.Now().UnixMicro()
+	before := a.evidence.now()
 	topics := a.evidence.topics()
 	dst, err := a.dst.bounds(ctx, topics)
 	if err != nil {
@@ -345,19 +363,19 @@ func (a *Auditor) collect(ctx context.Context) error {
 	if err := a.checkTruncations(ctx); err != nil {
 		return err
 	}
-	before = time.Now().UnixMicro()
+	before = a.evidence.now()
 	src, err := a.src.bounds(ctx, topics)
 	if err != nil {
 		return err
 	}
-	a.evidence.source(src, before, time.Now().UnixMicro())
+	a.evidence.source(src, before, a.evidence.now())
 	if err := a.src.findCuts(ctx, src, a.evidence.truncatedSource); err != nil {
 		return err
 	}
 	if err := a.read(ctx, a.src, a.takeSource); err != nil {
 		return err
 	}
-	a.evidence.notice(time.Now().UnixMicro())
+	a.evidence.notice(a.evidence.now())
 	return nil
 }
 
@@ -431,8 +449,16 @@ func openOutages(v *verdict.Verdict) {
 
 // waiting is what the drain has seen so far.
 type waiting struct {
+	draining time.Time // since when
 	since    time.Time // of the last progress
 	progress progress
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // drained says whether the test has come to its end: everything due has
@@ -471,23 +497,51 @@ func (a *Auditor) drained(ctx context.Context, w *waiting) bool {
 	return t.Lost+t.Undelivered+t.Unobserved+t.DestinationLost == 0
 }
 
-// conclude does the final audit.
-func (a *Auditor) conclude(ctx context.Context, interrupted bool) (*verdict.Document, error) {
+// conclude does the final audit. It comes to a verdict whatever happens: what it
+// could not see it cannot say.
+func (a *Auditor) conclude(ctx context.Context, interrupted bool, blind error) *verdict.Document {
+	if blind == nil {
+		blind = a.lastLook(ctx)
+	}
+	a.time.finish(a.evidence.received())
+	in := a.evidence.input(a.cfg, !interrupted && blind == nil)
+	if interrupted {
+		// What is missing may be on its way.
+		in.Doubts = append(in.Doubts, "the audit was stopped before the test had drained")
+	}
+	if blind != nil {
+		a.log.Error("could not look at the clusters at the end", "error", blind)
+		in.Doubts = append(in.Doubts, fmt.Sprintf("what became of the test in the end could not be seen: %v", blind))
+	}
+	doc := a.publish(in)
+	if blind == nil {
+		a.store(ctx, 0)
+	}
+	return doc
+}
+
+// lastLook sees all that is to be judged.
+func (a *Auditor) lastLook(ctx context.Context) error {
+	trying, stop := context.WithTimeout(ctx, a.cfg.GiveUp)
+	defer stop()
 	for {
 		topics := len(a.evidence.topics())
-		err := a.collect(ctx)
+		err := a.collect(trying)
 		if err == nil {
-			if len(a.evidence.topics()) == topics {
+			if len(a.evidence.topics()) != topics {
+				continue // a producer's ledger has named another one just now
+			}
+			if !a.evidence.vanishing() {
 				break
 			}
-			continue // a producer's ledger has named another one just now
+			err = errors.New("a topic is not at the destination any more")
 		}
-		if ctx.Err() != nil {
-			return nil, err
+		if trying.Err() != nil {
+			return err
 		}
 		a.log.Warn("cannot look at the clusters; trying again", "error", err)
 		select {
-		case <-ctx.Done():
+		case <-trying.Done():
 		case <-time.After(a.cfg.Interval):
 		}
 	}
@@ -496,7 +550,7 @@ func (a *Auditor) conclude(ctx context.Context, interrupted bool) (*verdict.Docu
 	defer cancel()
 	for a.evidence.consumerLag() > 0 && limit.Err() == nil {
 		if err := a.read(limit, a.dst, a.takeDestination); err != nil && limit.Err() == nil {
-			return nil, err
+			return err
 		}
 		select {
 		case <-limit.Done():
@@ -504,24 +558,13 @@ func (a *Auditor) conclude(ctx context.Context, interrupted bool) (*verdict.Docu
 		}
 	}
 	if err := a.read(ctx, a.src, a.takeSource); err != nil {
-		return nil, err
+		return err
 	}
-	a.evidence.notice(time.Now().UnixMicro())
+	a.evidence.notice(a.evidence.now())
 	if err := a.scan(ctx); err != nil {
 		a.log.Warn("could not read the source log back: attribution stays open", "error", err)
 	}
-	if err := a.checkEnds(ctx); err != nil {
-		return nil, err
-	}
-	a.time.finish(a.evidence.received())
-	in := a.evidence.input(a.cfg, !interrupted)
-	if interrupted {
-		// What is missing may be on its way.
-		in.Doubts = append(in.Doubts, "the audit was stopped before the test had drained")
-	}
-	doc := a.publish(in)
-	a.store(ctx, 0)
-	return doc, nil
+	return a.checkEnds(ctx)
 }
 
 // takeDestination takes in one entry of the destination ledger.
@@ -533,6 +576,7 @@ func (a *Auditor) takeDestination(e ledger.Entry) error {
 		if err != nil {
 			return a.undecodable(a.dst, e, err)
 		}
+		a.evidence.written(e, r.Updated)
 		a.evidence.takeReceived(r)
 	case ledger.KindWindow:
 		var w ledger.WindowEntry
@@ -560,6 +604,7 @@ func (a *Auditor) takeSource(e ledger.Entry) error {
 		if err := ledger.Decode(e.Payload, &s); err != nil {
 			return a.undecodable(a.src, e, err)
 		}
+		a.evidence.written(e, s.Updated)
 		a.evidence.takeSent(&s)
 	case ledger.KindRate:
 		var r ledger.Rate
@@ -567,6 +612,10 @@ func (a *Auditor) takeSource(e ledger.Entry) error {
 			return a.undecodable(a.src, e, err)
 		}
 		a.time.rate(&r)
+	case ledger.KindAudit:
+		if e.Key == a.probeKey() && len(e.Payload) > 0 {
+			a.evidence.wasKept()
+		}
 	}
 	return nil
 }
@@ -576,12 +625,24 @@ func (a *Auditor) auditKey() ledger.Key {
 	return ledger.Key{Test: a.cfg.TestID, Kind: ledger.KindAudit, Name: "evidence"}
 }
 
+// probeKey is where the auditor says in the source ledger that it has kept
+// something in the destination's.
+func (a *Auditor) probeKey() ledger.Key {
+	return ledger.Key{Test: a.cfg.TestID, Kind: ledger.KindAudit, Name: "probe"}
+}
+
 // storeEvery is how often the evidence is stored.
 const storeEvery = 5 * time.Second
+
+// storeWithin bounds how long a ledger that takes nothing, such as one on a full
+// disk, holds the audit up.
+const storeWithin = 5 * time.Second
 
 // store keeps the evidence that is gone when it is not kept. The writes are
 // also probes of both clusters' clocks.
 func (a *Auditor) store(ctx context.Context, every time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
 	data, due := a.evidence.encode(every)
 	if !due {
 		return
@@ -593,7 +654,7 @@ func (a *Auditor) store(ctx context.Context, every time.Duration) {
 	}
 	a.evidence.stored(len(data))
 	a.evidence.clock.auditor(true, probe)
-	if probe, err = a.src.store.Put(ctx, ledger.Key{Test: a.cfg.TestID, Kind: ledger.KindAudit, Name: "probe"}, nil); err != nil {
+	if probe, err = a.src.store.Put(ctx, a.probeKey(), []byte("kept")); err != nil {
 		a.log.Warn("could not probe the source cluster's clock", "error", err)
 		return
 	}

@@ -21,25 +21,33 @@ import (
 
 // pair is two clusters with one topic of one partition, and no load tools: the
 // tests write the ledgers themselves.
-type pair struct{ source, destination []kgo.Opt }
+type pair struct {
+	source, destination []kgo.Opt
+	clusters            [2]*kfake.Cluster
+	state               *ledger.Received // of the destination's partition
+}
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	var p pair
-	for _, side := range []*[]kgo.Opt{&p.source, &p.destination} {
+	for i, side := range []*[]kgo.Opt{&p.source, &p.destination} {
 		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "load"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(c.Close)
-		*side = []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}
+		p.clusters[i] = c
+		*side = []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...), kgo.MetadataMinAge(20 * time.Millisecond)}
 	}
 	return &p
 }
 
-func (p *pair) auditor(t *testing.T) *Auditor {
+func (p *pair) auditor(t *testing.T, change ...func(*Config)) *Auditor {
 	t.Helper()
 	cfg := Config{TestID: "t1", Topics: []string{"load"}, Interval: 20 * time.Millisecond, DrainIdle: time.Second, Quiet: 100 * time.Millisecond, DeadAfter: 300 * time.Millisecond}
+	for _, f := range change {
+		f(&cfg)
+	}
 	a, err := New(t.Context(), cfg, Deps{Source: p.source, Destination: p.destination, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
@@ -202,10 +210,10 @@ func TestHandler(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	c := Config{TestID: "a/b", Producers: -1, Quiet: -1, DeadAfter: time.Millisecond}
+	c := Config{TestID: "a/b", Producers: -1, Quiet: -1, DeadAfter: time.Millisecond, GiveUp: time.Millisecond}
 	c.SetDefaults()
 	err := c.Validate()
-	for _, want := range []string{"a/b", "topics", "-1", "quiet", "dead after"} {
+	for _, want := range []string{"a/b", "topics", "-1", "quiet", "dead after", "give up"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}

@@ -65,8 +65,25 @@ type evidence struct {
 	damaged    map[string]error // by side: what cannot be read of the ledger at present
 	lostLedger map[string]error // by side: the ledger was replaced under us
 
-	clock *clock
+	clock  *clock
+	steady steady
+	// skew is by how much, in microseconds, the clock of a writer and the broker's were seen to differ at most.
+	skew int64
+	// Whether evidence has been kept, and whether what an auditor before this one had kept is gone.
+	restored, forgotten bool
 }
+
+// steady is a clock that never goes back, whatever is done to the machine's: the order in which things were
+// seen decides who lost a record. It goes on where that of the auditor before this one was.
+type steady struct {
+	began time.Time
+	base  int64 // Unix microseconds when it began
+}
+
+func (s *steady) now() int64 { return s.base + time.Since(s.began).Microseconds() }
+
+// after has the clock go on after a time.
+func (s *steady) after(t int64) { s.base += max(0, t+1-s.now()) }
 
 // poll is one answer to how far a topic's logs at the destination reach.
 type poll struct {
@@ -93,6 +110,8 @@ type kept struct {
 	Samples  map[ledger.Stream][]ledger.Sample
 	Noticed  map[ledger.Stream][]verdict.Notice
 	LookedUp map[ledger.Stream]*verdict.Lookup
+	Runs     map[uint64]string   // whose ledger was seen, and the producer's id
+	Sources  map[string][16]byte // ids of the topics at the source
 }
 
 func newEvidence(test string) *evidence {
@@ -119,8 +138,11 @@ func newEvidence(test string) *evidence {
 			Samples:  map[ledger.Stream][]ledger.Sample{},
 			Noticed:  map[ledger.Stream][]verdict.Notice{},
 			LookedUp: map[ledger.Stream]*verdict.Lookup{},
+			Runs:     map[uint64]string{},
+			Sources:  map[string][16]byte{},
 		},
-		clock: newClock(),
+		clock:  newClock(),
+		steady: steady{began: time.Now(), base: time.Now().UnixMicro()},
 	}
 }
 
@@ -181,6 +203,7 @@ func (e *evidence) takeSent(s *ledger.Sent) {
 		s.Late = max(s.Late, old.Late) // the worst of its life
 	}
 	e.sent[s.Run] = s
+	e.kept.Runs[s.Run] = s.Producer
 	e.heard[s.Run] = time.Now()
 	if s.Previous != nil {
 		e.clock.producer(*s.Previous)
@@ -265,6 +288,19 @@ func (e *evidence) destination(all map[string]topicBounds, asked int64) {
 // absentFor is how many looks in a row must miss a topic for it to be gone.
 const absentFor = 3
 
+// vanishing says whether a topic that was at the destination was missed by the last look, and it is not yet
+// clear that it is gone.
+func (e *evidence) vanishing() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, looks := range e.absent {
+		if looks > 0 && looks < absentFor {
+			return true
+		}
+	}
+	return false
+}
+
 // forget drops what is known of the logs of a topic at the destination.
 func (e *evidence) forget(topic string) {
 	delete(e.polls, topic)
@@ -303,6 +339,12 @@ func (e *evidence) source(all map[string]topicBounds, before, after int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for topic, b := range all {
+		if old, ok := e.kept.Sources[topic]; ok && old != b.id {
+			for n := range b.partitions { // made anew: nothing of what was known is where it was
+				e.cut(verdict.TopicPartition{Topic: topic, Partition: n}, 0)
+			}
+		}
+		e.kept.Sources[topic] = b.id
 		e.parts[topic] = int32(len(b.partitions))
 		for n, x := range b.partitions {
 			tp := verdict.TopicPartition{Topic: topic, Partition: n}
@@ -581,7 +623,7 @@ func (e *evidence) input(cfg Config, final bool) *verdict.Input {
 		Samples:      map[ledger.Stream][]ledger.Sample{},
 		LookedUp:     map[ledger.Stream]*verdict.Lookup{},
 		Noticed:      map[ledger.Stream][]verdict.Notice{},
-		ClockBound:   clockMargin,
+		ClockBound:   clockMargin + e.skew,
 		Expectations: verdict.Merge(cfg.Expectations),
 	}
 	for _, side := range []string{"source", "destination"} {
@@ -589,6 +631,14 @@ func (e *evidence) input(cfg Config, final bool) *verdict.Input {
 			if err != nil {
 				in.Doubts = append(in.Doubts, fmt.Sprintf("the %s ledger cannot be trusted: %v", side, err))
 			}
+		}
+	}
+	if e.forgotten {
+		in.Doubts = append(in.Doubts, "the destination ledger has lost what an auditor before this one had kept there: it was deleted or made anew")
+	}
+	for run, producer := range e.kept.Runs {
+		if e.sent[run] == nil {
+			in.Doubts = append(in.Doubts, fmt.Sprintf("the source ledger has lost all that it had of producer %s (run %016x): it was deleted or made anew", producer, run))
 		}
 	}
 	for topic := range e.expected.Topics {
@@ -626,9 +676,19 @@ func (e *evidence) input(cfg Config, final bool) *verdict.Input {
 	return in
 }
 
+// written notes when, by the clock of its writer, an entry was written that the broker has stamped by its own.
+func (e *evidence) written(entry ledger.Entry, updated int64) {
+	if !entry.AppendedIsBroker {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.skew = max(e.skew, updated-entry.Appended, entry.Appended-updated)
+}
+
 // clockMargin is by how much, in microseconds, the clocks of producers and
-// consumers are taken to differ at most when it is to be proven that a record
-// cannot have been written before a producer began.
+// consumers are taken to differ at most, beside what was seen of it, when it is to
+// be proven that a record cannot have been written before a producer began.
 const clockMargin = int64(10_000_000)
 
 // span is a stretch of the source log in which the sequences of one stream are
@@ -746,7 +806,21 @@ func (e *evidence) encode(every time.Duration) ([]byte, bool) {
 func (e *evidence) stored(size int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.storedAt, e.storedSize = time.Now(), size
+	e.storedAt, e.storedSize, e.restored = time.Now(), size, true
+}
+
+// now is the time for the order of what is seen.
+func (e *evidence) now() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.steady.now()
+}
+
+// wasKept notes that an auditor has kept evidence.
+func (e *evidence) wasKept() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.forgotten = e.forgotten || !e.restored // it was not this one
 }
 
 // isStored reports whether it ever was.
@@ -764,8 +838,21 @@ func (e *evidence) decode(data []byte) error {
 	if err := ledger.Decode(data, &k); err != nil {
 		return err
 	}
+	e.restored = true
 	for tp, x := range k.Cuts {
 		e.cut(tp, x)
+	}
+	maps.Copy(e.kept.Runs, k.Runs)
+	maps.Copy(e.kept.Sources, k.Sources)
+	for _, starts := range k.Starts {
+		for _, x := range starts {
+			e.steady.after(x.At)
+		}
+	}
+	for _, notices := range k.Noticed {
+		for _, x := range notices {
+			e.steady.after(x.At)
+		}
 	}
 	for tp, x := range k.Starts {
 		e.kept.Starts[tp] = x

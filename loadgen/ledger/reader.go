@@ -154,14 +154,19 @@ func (r *Reader) bounds(ctx context.Context) (int64, error) {
 		}
 		return o.Offset, o.Err
 	}
+	t, _, err := describe(ctx, r.client, r.cfg.Topic) // kadm may answer from memory
+	if err != nil {
+		return 0, fmt.Errorf("ask for its id: %w", err)
+	}
+	if r.next >= 0 && t.TopicID != r.id { // however long the new one is
+		was := r.id
+		r.rewind()
+		return 0, fmt.Errorf("%w: its id is %x and was %x", ErrReplaced, t.TopicID, was)
+	}
 	if r.next < 0 {
 		start, err := at(admin.ListStartOffsets)
 		if err != nil {
 			return 0, fmt.Errorf("ask for its start: %w", err)
-		}
-		t, _, err := describe(ctx, r.client, r.cfg.Topic) // kadm may answer from memory
-		if err != nil {
-			return 0, fmt.Errorf("ask for its id: %w", err)
 		}
 		r.next, r.id = start, t.TopicID
 	}

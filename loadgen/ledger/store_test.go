@@ -446,8 +446,8 @@ func TestReplacedTopic(t *testing.T) {
 	s := openStore(t, opts)
 	put(t, s, key("a"), []byte("a"))
 	put(t, s, key("b"), []byte("b"))
-	r, ahead := openReader(t, opts, testID), openReader(t, opts, testID)
-	for _, r := range []*Reader{r, ahead} {
+	r, ahead, level := openReader(t, opts, testID), openReader(t, opts, testID), openReader(t, opts, testID)
+	for _, r := range []*Reader{r, ahead, level} {
 		if _, err := readAll(t, r); err != nil {
 			t.Fatal(err)
 		}
@@ -467,6 +467,9 @@ func TestReplacedTopic(t *testing.T) {
 	}
 	expectEntries(t, r, map[string][]byte{"test-1/received/c": []byte("c")})
 	put(t, s, key("d"), []byte("d"))
+	if _, err := readAll(t, level); !errors.Is(err, ErrReplaced) { // as long as before
+		t.Fatal(err)
+	}
 	put(t, s, key("e"), []byte("e"))
 	if _, err := readAll(t, ahead); !errors.Is(err, ErrReplaced) { // longer than before
 		t.Fatal(err)
