@@ -330,7 +330,7 @@ configuration files, metrics).`,
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, "all scenarios of the catalogue")
 	f.StringVar(&target, "target", target, "where they are played: lab, on real Kafka as child processes, or demo, in this process and with less to break")
-	f.StringSliceVar(&c.Replicators, "replicator", nil, "replicators to play each scenario with: mirrormaker2, mirrormaker2-untuned (with the clients' own socket buffers), ureplicator, brooklin (default the scenario's)")
+	f.StringSliceVar(&c.Replicators, "replicator", nil, "replicators to play each scenario with: mirrormaker2, mirrormaker2-untuned (with the settings that one gets who changes none), ureplicator, brooklin (default the scenario's)")
 	f.StringArrayVar(&c.Settings, "set", nil, "KEY=VALUE, a change of each scenario's baseline such as source.throughput=5k/s, or duration=1h; may be repeated")
 	f.IntVar(&c.Repeat, "repeat", c.Repeat, "how often to play each")
 	f.StringVar(&c.Output, "output", c.Output, "directory for the results; it must be empty")

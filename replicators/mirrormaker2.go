@@ -113,6 +113,9 @@ func (m MirrorMaker2) Validate() error {
 	return errors.Join(errs...)
 }
 
+// rebalanceDelay is Connect's setting, of the workers at the destination.
+const rebalanceDelay = "destination.scheduled.rebalance.max.delay.ms"
+
 // Properties returns the configuration file, its keys in order. m must be valid.
 func (m MirrorMaker2) Properties() []byte {
 	const flow = "source->destination."
@@ -159,6 +162,9 @@ func (m MirrorMaker2) Properties() []byte {
 		p[client+".send.buffer.bytes"] = "-1"
 		p[client+".receive.buffer.bytes"] = "-1"
 	}
+	// A worker that has gone is waited for before another takes its tasks: Connect's five minutes are longer
+	// than the retention that the talk tested with. Half a minute is enough for a pod to come back.
+	p[rebalanceDelay] = "30000"
 	if m.Listener != "" {
 		p["dedicated.mode.enable.internal.rest"] = "true"
 		p["listeners"] = m.Listener
