@@ -16,7 +16,7 @@ DESTINATION := eu-west-1
 INFRA := $(shell go list ./infra/... ./stacks/... ./images/... ./preflight/... ./dashboards/... ./scenario/...)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab scenarios test lint check test-dashboards test-pulumi fuzz secrets versions images preflight where destroy bench clean
+.PHONY: help setup build demo lab scenarios test lint check test-dashboards test-pulumi test-replicators fuzz secrets versions images preflight where destroy bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ fuzz: ## Every fuzz test in turn, for 30 s each, or FUZZ_TIME=5m; ARGS=-parallel
 
 test-pulumi: ## Scenarios on the stacks by the real Pulumi CLI, which is built the first time: not in make test
 	go test -vet=off -timeout 40m -tags pulumi -run 'ScenarioIsPlayedOnBothStacks|UpdateThatFails|InterruptLeavesNoLock' ./stacks $(ARGS)
+
+test-replicators: setup ## uReplicator and Brooklin in the lab, from UREPLICATOR_HOME and BROOKLIN_HOME (either may be left out), as root; takes some minutes
+	UREPLICATOR_HOME='$(UREPLICATOR_HOME)' BROOKLIN_HOME='$(BROOKLIN_HOME)' $(TEST) -tags installations -v \
+		-run '^TestReal($(if $(UREPLICATOR_HOME)$(BROOKLIN_HOME),$(if $(UREPLICATOR_HOME),UReplicator,-)|$(if $(BROOKLIN_HOME),Brooklin,-),UReplicator|Brooklin))$$' ./lab
 
 secrets: ## Passwords and certificates into both stacks' configuration, as Pulumi secrets
 	go run ./preflight secrets $(ARGS)

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
@@ -115,24 +114,11 @@ func (l *Lab) fits(c scenario.Config) error {
 		errs = append(errs, l.playable(s.side, s.c.Fault))
 	}
 	d := c.Destination
-	switch d.Replicator {
-	case scenario.NoReplicator:
-	case scenario.MirrorMaker2:
+	if r := l.newReplicator(d.Replicator); r != nil {
 		if d.Workers > mostWorkers {
 			cannot("workers: %d: the lab has room for %d", d.Workers, mostWorkers)
 		}
-		tasks := strconv.Itoa(replicatorTasks)
-		if own, said := d.ReplicatorConfig[tasksKey]; said {
-			tasks = own
-		}
-		if n, err := strconv.Atoi(tasks); err != nil || n < d.Workers {
-			refuse("workers: %d: MirrorMaker 2 gives work to %s of them only: set replicatorConfig %s to at least %d", d.Workers, tasks, tasksKey, d.Workers)
-		}
-		m := l.describe(c, "")
-		m.Source, m.Destination = []string{outside}, []string{outside}
-		errs = append(errs, m.Validate(), m.ValidateOverrides())
-	default:
-		cannot("replicator: %q: the lab runs %s, or %s for one of your own", d.Replicator, scenario.MirrorMaker2, scenario.NoReplicator)
+		errs = append(errs, r.check(c))
 	}
 	if c.Source.Producers > mostTools || d.Consumers > mostTools {
 		cannot("producers %d, consumers %d: the lab has room for %d each", c.Source.Producers, d.Consumers, mostTools)

@@ -1,14 +1,11 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,7 +57,7 @@ type Cluster struct {
 	dirs      directories
 	limit     time.Duration // bound on each wait
 	security  *security     // nil: plain text
-	zooKeeper seat          // nil: somebody else's cluster
+	zooKeeper *zooKeeper    // nil: somebody else's cluster
 	access    connect.Config
 	client    *kgo.Client
 	options   []kgo.Opt // of further clients, but for the addresses
@@ -135,22 +132,7 @@ log4j.logger.org.reflections=ERROR
 // newCluster places a cluster's ZooKeeper and brokers. Nothing is started.
 func newCluster(side string, want scenario.Cluster, limit time.Duration, dirs directories, sup *supervisor, n network, j jvm, sec *security) (_ *Cluster, err error) {
 	c := &Cluster{side: side, sup: sup, net: n, jvm: j, dirs: dirs, limit: limit, security: sec, config: want}
-	if c.zooKeeper, err = n.place(side, "zookeeper", zooKeeperPort); err != nil {
-		return nil, err
-	}
-	host, port := split(c.zooKeeper.listen())
-	zk := map[string]string{
-		"dataDir":                   filepath.Join(dirs.data, side+"-zookeeper"),
-		"clientPort":                strconv.Itoa(port),
-		"clientPortAddress":         host,
-		"tickTime":                  "1000", // the grain of session timeouts
-		"maxClientCnxns":            "0",
-		"admin.enableServer":        "false", // it would take port 8080
-		"4lw.commands.whitelist":    "ruok,dump",
-		"autopurge.purgeInterval":   "1",
-		"autopurge.snapRetainCount": "3",
-	}
-	if err := writeProperties(c.zooKeeperConfig(), zk); err != nil {
+	if c.zooKeeper, err = placeZooKeeper(n, side, "zookeeper", clusterTick, dirs); err != nil {
 		return nil, err
 	}
 	c.access.SetDefaults()
@@ -266,10 +248,6 @@ func (c *Cluster) ask(b *broker) (kmsg.Requestor, error) {
 	return b.client.SeedBrokers()[0], nil
 }
 
-func (c *Cluster) zooKeeperConfig() string {
-	return filepath.Join(c.dirs.configs, c.side+"-zookeeper.properties")
-}
-
 func (c *Cluster) brokerConfig(b *broker) string {
 	return filepath.Join(c.dirs.configs, fmt.Sprintf("%s-broker-%d.properties", c.side, b.id))
 }
@@ -353,19 +331,7 @@ func writeProperties(path string, p map[string]string) error {
 func (c *Cluster) start(ctx context.Context) error {
 	ctx, end := c.sup.during(ctx)
 	defer end()
-	zk := c.jvm.command(c.side+" zookeeper", zooKeeperHeap, "org.apache.zookeeper.server.quorum.QuorumPeerMain", c.zooKeeperConfig())
-	zk.in = c.zooKeeper.start()
-	if err := c.jvm.watch.java(&zk, replicators.ZooKeeperProcess, c.side, "zookeeper-0", c.zooKeeper); err != nil {
-		return err
-	}
-	if _, err := c.sup.start(zk); err != nil {
-		return err
-	}
-	err := await(ctx, c.limit, c.side+" ZooKeeper", func(ctx context.Context) error {
-		_, err := c.askZooKeeper(ctx, "ruok")
-		return err
-	})
-	if err != nil {
+	if err := c.zooKeeper.run(ctx, c.sup, c.jvm, c.limit); err != nil {
 		return err
 	}
 	all := c.members()
@@ -506,7 +472,7 @@ func (c *Cluster) running(b *broker) *process {
 
 func (c *Cluster) waitUnregistered(ctx context.Context, id int) error {
 	return await(ctx, c.limit, fmt.Sprintf("%s ZooKeeper to notice that broker %d is gone", c.side, id), func(ctx context.Context) error {
-		sessions, err := c.askZooKeeper(ctx, "dump")
+		sessions, err := c.zooKeeper.ask(ctx, "dump")
 		if err != nil {
 			return err
 		}
@@ -517,29 +483,6 @@ func (c *Cluster) waitUnregistered(ctx context.Context, id int) error {
 		}
 		return nil
 	})
-}
-
-// askZooKeeper sends one of ZooKeeper's four-letter words.
-func (c *Cluster) askZooKeeper(ctx context.Context, word string) (string, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp4", c.zooKeeper.listen())
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return "", err
-		}
-	}
-	if _, err := io.WriteString(conn, word); err != nil {
-		return "", err
-	}
-	answer, err := io.ReadAll(conn)
-	if err == nil && len(bytes.TrimSpace(answer)) == 0 {
-		err = fmt.Errorf("ZooKeeper gave no answer to %q", word)
-	}
-	return string(answer), err
 }
 
 // metadata asks a broker, or by a client any broker, for the cluster as it is now: its brokers and

@@ -37,6 +37,9 @@ type Config struct {
 	CacheDir      string // directory of the Kafka jars; empty = kafka-mirror-tester in os.UserCacheDir
 	LoadgenBinary string // the load tools' executable; empty = this process's own
 
+	// Directories with the jars of replicators that no registry has, and of all that they need; empty = none.
+	UReplicatorHome, BrooklinHome string
+
 	// Clusters that exist: the lab then runs the load tools only, and the replicator if it is asked to. Both
 	// are reached as Access says, but for its addresses.
 	SourceServers, DestinationServers []string
@@ -49,7 +52,7 @@ type Config struct {
 	Bandwidth units.Size    // bytes per second, each way; 0 is without limit
 
 	StartTimeout time.Duration // bound on each start: of the clusters, of the replicator's first record, of a load tool; default 3m
-	DrainIdle    time.Duration // the auditor's drain ends when the replicator moved nothing for so long; default 30s
+	DrainIdle    time.Duration // the auditor's drain ends when the replicator moved nothing for so long, or longer where that may be its way; default 30s
 	DrainTimeout time.Duration // bound on the auditor's drain; default 30m
 }
 
@@ -94,7 +97,7 @@ func (c *Config) Validate() error {
 		refuse("ocean is %q: must be one of %q", c.Ocean, all)
 	}
 	o := c.ocean()
-	errs = append(errs, o.Link.Validate())
+	errs = append(errs, o.Link.Validate(), c.uReplicator().validate(), c.brooklin().validate())
 	if c.Ocean == OceanProxy && c.Loss > 0 {
 		refuse("loss is %v: TCP proxies lose no packets: leave it out, or use --ocean=%s", c.Loss, OceanTUN)
 	}

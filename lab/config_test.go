@@ -114,10 +114,12 @@ func TestCheckReportsMistakesAtOnce(t *testing.T) {
 		"topics that Kafka takes for one": {func(c *scenario.Config) {
 			c.TopicPattern, c.Source.Topics = "a.b|a_b", []string{"a.b", "a_b"}
 		}, false, []string{"differ in '.' and '_' only"}},
-		"idle workers":        {func(c *scenario.Config) { c.Destination.Workers = 9 }, false, []string{"workers: 9", "gives work to 2", "tasks.max"}},
-		"bad expectation":     {func(c *scenario.Config) { c.Destination.Expectations = []string{"p99<=5s"} }, false, []string{`no quantity "p99"`}},
-		"not the user's key":  {func(c *scenario.Config) { c.Destination.ReplicatorConfig = map[string]string{"clusters": "a"} }, false, []string{"clusters"}},
-		"another replicator":  {func(c *scenario.Config) { c.Destination.Replicator = scenario.Brooklin }, true, []string{`"brooklin"`, "mirrormaker2"}},
+		"idle workers":       {func(c *scenario.Config) { c.Destination.Workers = 9 }, false, []string{"workers: 9", "gives work to 2", "tasks.max"}},
+		"bad expectation":    {func(c *scenario.Config) { c.Destination.Expectations = []string{"p99<=5s"} }, false, []string{`no quantity "p99"`}},
+		"not the user's key": {func(c *scenario.Config) { c.Destination.ReplicatorConfig = map[string]string{"clusters": "a"} }, false, []string{"clusters"}},
+		"another replicator": {func(c *scenario.Config) {
+			c.Destination.Replicator, c.Destination.ReplicatorConfig = scenario.Brooklin, nil
+		}, true, []string{"replicator: brooklin", "--brooklin-home"}},
 		"KRaft":               {func(c *scenario.Config) { c.Source.KafkaMode = scenario.KRaft }, true, []string{"source: kafkaMode", "ZooKeeper only"}},
 		"more than there fit": {func(c *scenario.Config) { c.Source.Brokers = 31 }, true, []string{"brokers: 31", "room for 30"}},
 		"network without an ocean": {func(c *scenario.Config) {

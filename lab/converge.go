@@ -75,21 +75,23 @@ func (l *Lab) changes(was, next scenario.Config) []change {
 	case scenario.GrowthDestinationFirst:
 		grow(1)
 		grow(0)
-	case scenario.GrowthCure: // of MirrorMaker 2's there is no more: it has no list of topics to be told
+	case scenario.GrowthCure: // and the replicator is told below, where it has to be
 		grow(0)
 		grow(1)
 	default: // the destination's are the replicator's to grow
 		grow(0)
 	}
 	from, to := was.Destination, next.Destination
-	add(!maps.Equal(from.ReplicatorConfig, to.ReplicatorConfig), "the replicator has restarted with other settings", l.restartWorkers)
-	add(from.Workers != to.Workers && to.Replicator != scenario.NoReplicator, fmt.Sprintf("workers: %d -> %d", from.Workers, to.Workers),
-		func(ctx context.Context) error {
-			if err := l.removeWorkers(to.Workers); err != nil {
-				return err
-			}
-			return l.addWorkers(ctx, to.Workers)
-		})
+	add(!maps.Equal(from.ReplicatorConfig, to.ReplicatorConfig), "the replicator has restarted with other settings", l.restartNodes)
+	if l.replicator != nil {
+		add(l.controllers(from) != l.controllers(to), fmt.Sprintf("controllers: %d -> %d", from.Controllers, to.Controllers),
+			func(ctx context.Context) error { return l.resizeNodes(ctx, controllerRole, to.Controllers) })
+		add(from.Workers != to.Workers, fmt.Sprintf("workers: %d -> %d", from.Workers, to.Workers),
+			func(ctx context.Context) error { return l.resizeNodes(ctx, workerRole, to.Workers) })
+		if r, ok := l.replicator.(registrar); ok {
+			add(r.concerns(was, next), l.replicator.title()+" has been told what to copy", r.register)
+		}
+	}
 	add(from.Consumers != to.Consumers, fmt.Sprintf("consumers: %d -> %d", from.Consumers, to.Consumers),
 		func(ctx context.Context) error {
 			// Another number is another division of the partitions, so that all begin again.

@@ -190,18 +190,19 @@ func (l *Lab) playBrokers(side, what string, f scenario.Fault, victims []int) (p
 }
 
 func (l *Lab) playWorkers(what string, f scenario.Fault) (play, error) {
-	var hit []*worker
+	var hit []*node
+	workers := l.nodes(workerRole)
 	for _, v := range f.Victims {
-		if v >= len(l.workers) {
+		if v >= len(workers) {
 			return play{}, fmt.Errorf("there is no worker %d", v)
 		}
-		hit = append(hit, l.workers[v])
+		hit = append(hit, workers[v])
 	}
-	all := func(do func(context.Context, *worker) error) func(context.Context) error {
+	all := func(do func(context.Context, *node) error) func(context.Context) error {
 		return func(ctx context.Context) error { return each(ctx, hit, do) }
 	}
 	who := listed("worker", f.Victims)
-	kill := all(func(_ context.Context, w *worker) error {
+	kill := all(func(_ context.Context, w *node) error {
 		w.op.Lock()
 		defer w.op.Unlock()
 		if !w.running() {
@@ -218,15 +219,15 @@ func (l *Lab) playWorkers(what string, f scenario.Fault) (play, error) {
 	case "outage":
 		return play{detail: who + " down", strike: kill, mend: back}, nil
 	case "replace":
-		return play{detail: who + " replaced by one at another address", strike: kill, mend: all(func(ctx context.Context, w *worker) error {
-			if err := l.moveWorker(w); err != nil {
+		return play{detail: who + " replaced by one at another address", strike: kill, mend: all(func(ctx context.Context, w *node) error {
+			if err := l.moveNode(w); err != nil {
 				return err
 			}
 			return l.revive(ctx, w)
 		})}, nil
 	case "pause":
 		send := func(do func(*process) error) func(context.Context) error {
-			return all(func(_ context.Context, w *worker) error {
+			return all(func(_ context.Context, w *node) error {
 				w.op.Lock()
 				defer w.op.Unlock()
 				if !w.running() {
@@ -239,7 +240,7 @@ func (l *Lab) playWorkers(what string, f scenario.Fault) (play, error) {
 	}
 	if link, how := disturbance(what, f); how != "" {
 		send := func(link ocean.Link) func(context.Context) error {
-			return all(func(_ context.Context, w *worker) error {
+			return all(func(_ context.Context, w *node) error {
 				w.op.Lock()
 				defer w.op.Unlock()
 				return l.net.disturbOne(w.seat, link)

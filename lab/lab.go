@@ -60,8 +60,10 @@ type Lab struct {
 	now      scenario.Config // what the lab has converged on; guarded by mu
 	stopping bool            // guarded by mu
 
-	workers   []*worker
-	carries   atomic.Bool // a record has crossed: from now on a worker that ends is a finding
+	replicator replicator         // set by Start; nil: none
+	copiers    map[string][]*node // its nodes, by role; guarded by mu
+	carries    atomic.Bool        // a record has crossed: from now on a node that ends is a finding
+
 	auditor   *tool
 	producers []*tool
 	consumers []*tool
@@ -91,7 +93,7 @@ func New(cfg Config, logger *slog.Logger, out io.Writer) (*Lab, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Lab{cfg: cfg, logger: logger, out: &lines{w: out, start: time.Now()}, faults: map[string]*underway{}, slow: map[diskOf]bool{}}
+	l := &Lab{cfg: cfg, logger: logger, out: &lines{w: out, start: time.Now()}, faults: map[string]*underway{}, slow: map[diskOf]bool{}, copiers: map[string][]*node{}}
 	if err := l.chooseOcean(); err != nil {
 		return nil, err
 	}
@@ -151,6 +153,11 @@ func (*Lab) ReplicatorName(scenario.Config) string { return "" }
 // Versions are those of what the lab runs, once it has looked.
 func (l *Lab) Versions() map[string]string {
 	versions := map[string]string{"kafka": kafkaVersion, "mirrormaker2": kafkaVersion}
+	for name, i := range map[string]installation{scenario.UReplicator: l.cfg.uReplicator(), scenario.Brooklin: l.cfg.brooklin()} {
+		if v := i.version(); v != "" {
+			versions[name] = v
+		}
+	}
 	if l.jvm.java.version != "" {
 		versions["java"] = l.jvm.java.version
 	}
@@ -314,8 +321,8 @@ func (l *Lab) Start(ctx context.Context, baseline scenario.Config) error {
 	if err != nil {
 		return err
 	}
-	if baseline.Destination.Replicator != scenario.NoReplicator {
-		if err := l.step(ctx, "MirrorMaker 2 carries records", l.startReplicator); err != nil {
+	if l.replicator = l.newReplicator(baseline.Destination.Replicator); l.replicator != nil {
+		if err := l.step(ctx, l.replicator.title()+" carries records", l.startReplicator); err != nil {
 			return err
 		}
 	}
@@ -338,8 +345,7 @@ func (l *Lab) startClusters(ctx context.Context) (err error) {
 	if l.cfg.existing() {
 		return l.reachClusters(ctx)
 	}
-	dirs := directories{data: l.work.path, configs: l.configs(), logger: l.logger,
-		slow: func(side string, broker int) bool { return l.slow[diskOf{side, broker}] }}
+	dirs := l.dirs()
 	if l.Source, err = newCluster(Source, l.config().Source.Cluster, l.cfg.StartTimeout, dirs, l.sup, l.net, l.jvm, l.security); err != nil {
 		return err
 	}
@@ -355,6 +361,12 @@ func (l *Lab) startClusters(ctx context.Context) (err error) {
 	l.out.say("source %s", strings.Join(l.Source.BootstrapServers(outside), ","))
 	l.out.say("destination %s", strings.Join(l.Destination.BootstrapServers(outside), ","))
 	return nil
+}
+
+// dirs are where the clusters' files are.
+func (l *Lab) dirs() directories {
+	return directories{data: l.work.path, configs: l.configs(), logger: l.logger,
+		slow: func(side string, broker int) bool { return l.slow[diskOf{side, broker}] }}
 }
 
 // reachClusters takes those that exist.

@@ -106,7 +106,7 @@ func (l *Lab) startLoad(ctx context.Context) error {
 		args := append([]string{
 			"audit", "--source-bootstrap-servers", strings.Join(l.Source.BootstrapServers(Destination), ","),
 			"--destination-bootstrap-servers", strings.Join(l.Destination.BootstrapServers(Destination), ","),
-			"--drain-idle", l.cfg.DrainIdle.String(), "--output", l.cfg.Output,
+			"--drain-idle", l.drainIdle().String(), "--output", l.cfg.Output,
 		}, securityFlags(l.Source.access)...)
 		for _, e := range c.Destination.Expectations {
 			args = append(args, "--expect", e)
@@ -121,6 +121,15 @@ func (l *Lab) startLoad(ctx context.Context) error {
 		l.out.say("auditor %s, and the report so far at %s/report", l.auditor.url, l.auditor.url)
 		return l.setProducers(ctx, c.Source)
 	})
+}
+
+// drainIdle is how long nothing may move before the drain gives up: long enough for the replicator to go on
+// by itself, or what was only late would be lost.
+func (l *Lab) drainIdle() time.Duration {
+	if l.replicator == nil {
+		return l.cfg.DrainIdle
+	}
+	return max(l.cfg.DrainIdle, l.replicator.patience())
 }
 
 func (l *Lab) startConsumers(ctx context.Context, count int) error {

@@ -29,6 +29,10 @@ func labCommand(a *app) *cobra.Command {
 load on the source, kill a broker and bring it back, and end with a verdict and a
 report. Needs Java 11 or newer and, the first time, Maven and a network.
 
+MirrorMaker 2 comes with Kafka. uReplicator and Brooklin are in no registry: make a
+directory of their jars, as the README says, and name it by --ureplicator-home or
+--brooklin-home. They need root on Linux besides.
+
 As root on Linux each process is in a network namespace of its own, and between the
 two sides lies an ocean of 40 ms each way. What is less true without stands in the
 report.
@@ -38,6 +42,7 @@ puts load on them and verifies, and runs a replicator unless told --replicator n
 What you do to them in the meantime is marked in the report by loadgen mark.`,
 		Example: `  loadgen lab
   loadgen lab --throughput 5MB/s --duration 5m --kill destination
+  loadgen lab --replicator ureplicator --ureplicator-home ~/ureplicator --workers 2
   loadgen lab --ocean tun --delay 100ms --jitter 20ms --loss 0.1
   loadgen lab --source-bootstrap kafka-source:9092 --destination-bootstrap kafka-destination:9092 --replicator none
   loadgen lab --kill none --expect 'duplicates<=0' --expect 'latency.p99<=5s'`,
@@ -66,7 +71,6 @@ What you do to them in the meantime is marked in the report by loadgen mark.`,
 	f.DurationVar(&t.KillAfter, "kill-after", t.KillAfter, "time from the start of the load to the kill")
 	f.DurationVar(&t.KillFor, "kill-for", t.KillFor, "time from the kill to the broker's return")
 	expectFlag(cmd, &expect)
-	f.DurationVar(&c.DrainIdle, "drain-idle", c.DrainIdle, "the drain ends when the replicator has moved nothing for so long")
 	f.StringVar(&c.Output, "output", c.Output, "directory of verdict.json and report.html")
 	f.IntVar(&b.Source.Brokers, "brokers", b.Source.Brokers, "brokers in each cluster")
 	f.IntVar(&b.Source.Partitions, "num-partitions", b.Source.Partitions, "partitions of each topic")
@@ -75,8 +79,9 @@ What you do to them in the meantime is marked in the report by loadgen mark.`,
 	f.DurationVar((*time.Duration)(&b.Source.Retention), "retention", time.Duration(b.Source.Retention), "retention of the topics")
 	f.IntVar(&b.Source.Producers, "producers", b.Source.Producers, "producer processes")
 	f.IntVar(&b.Destination.Consumers, "consumers", b.Destination.Consumers, "consumer processes")
-	f.StringVar(&b.Destination.Replicator, "replicator", b.Destination.Replicator, "replicator: mirrormaker2 or none")
-	f.IntVar(&b.Destination.Workers, "workers", b.Destination.Workers, "nodes of MirrorMaker 2, which share its tasks")
+	f.StringVar(&b.Destination.Replicator, "replicator", b.Destination.Replicator, "replicator: mirrormaker2, ureplicator, brooklin or none")
+	f.IntVar(&b.Destination.Workers, "workers", b.Destination.Workers, "workers: nodes of MirrorMaker 2, which share its tasks, uReplicator's workers, or Brooklin's servers")
+	f.IntVar(&b.Destination.Controllers, "controllers", b.Destination.Controllers, "uReplicator's controllers")
 	f.IntVar(&t.tasks, "replicator-tasks", t.tasks, "MirrorMaker 2's tasks.max")
 	f.DurationVar(&t.refresh, "refresh-interval", t.refresh, "how often the replicator looks for new topics")
 	f.StringToStringVar(&t.replicatorConfig, "replicator-config", t.replicatorConfig, "more of the replicator's configuration, key=value")
@@ -88,7 +93,7 @@ What you do to them in the meantime is marked in the report by loadgen mark.`,
 	a.labFlags(cmd, &c)
 	cmd.AddCommand(labCleanCommand(a))
 	completeWith(cmd, "kill", lab.Source, lab.Destination, lab.None)
-	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.NoReplicator)
+	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.UReplicator, scenario.Brooklin, scenario.NoReplicator)
 	return cmd
 }
 
@@ -102,6 +107,9 @@ func (a *app) labFlags(cmd *cobra.Command, c *lab.Config) {
 	f.Var(&c.Bandwidth, "bandwidth", "bytes that the ocean carries per second each way, such as 100MB (0B: without limit)")
 	f.BoolVar(&c.Prometheus, "prometheus", c.Prometheus, "watch everything by a Prometheus with the alert rules, and keep its data with the report; dashboards are drawn from it by loadgen dashboards render")
 	f.StringVar(&c.Java, "java", c.Java, "path of java (default JAVA_HOME's, or the one on PATH)")
+	f.StringVar(&c.UReplicatorHome, "ureplicator-home", c.UReplicatorHome, "directory of the jars of uReplicator and of all that it needs")
+	f.StringVar(&c.BrooklinHome, "brooklin-home", c.BrooklinHome, "directory of the jars of Brooklin and of all that it needs")
+	f.DurationVar(&c.DrainIdle, "drain-idle", c.DrainIdle, "the drain ends when the replicator has moved nothing for so long, but not before 4m for uReplicator and 6m for Brooklin, which may go on by themselves")
 	f.StringVar(&c.CacheDir, "cache-dir", c.CacheDir, "directory of Kafka's jars (default the user's cache directory)")
 	f.StringSliceVar(&c.SourceServers, "source-bootstrap", nil, "brokers of a source cluster that exists, host:port: the lab then runs only the load tools, and the replicator")
 	f.StringSliceVar(&c.DestinationServers, "destination-bootstrap", nil, "brokers of a destination cluster that exists")
@@ -167,6 +175,7 @@ func (t *labTest) complete(c lab.Config, a *app) error {
 		t.Kill = lab.None
 	}
 	errs = append(errs, t.Test.Validate())
+	d.ReplicatorConfig = t.replicatorConfig
 	if d.Replicator == scenario.MirrorMaker2 {
 		if t.refresh < time.Second || t.refresh%time.Second != 0 {
 			errs = append(errs, fmt.Errorf("refresh-interval is %s: must be whole seconds, at least 1s", t.refresh))

@@ -278,6 +278,9 @@ configuration files, metrics).`,
 		if target == pulumiTarget {
 			patientWithPulumi(cmd, &c)
 		}
+		if cmd.Flags().Changed("start-timeout") {
+			labConfig.StartTimeout = c.StartTimeout // each of its starts has a bound of its own, which is shorter
+		}
 		runner, err := scenario.NewRunner(c, scenario.RunDeps{
 			Logger: log,
 			Target: func(scratch string) (scenario.Target, error) {

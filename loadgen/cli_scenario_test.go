@@ -64,6 +64,9 @@ func TestScenarioUsage(t *testing.T) {
 		{"scenario run control --repeat 0", []string{"--repeat 0: use 1 to 1000"}},
 		{"scenario run control --replicator mm2", []string{`--replicator: "mm2" is not known`}},
 		{"scenario run control --target demo --set source.broker=3", []string{"--set source.broker=3: source.broker is no key here: did you mean brokers?"}},
+		{"scenario run control --replicator ureplicator --ureplicator-home " + full, []string{"ureplicator-home " + full, "there is no jar in it"}},
+		{"lab --replicator brooklin --brooklin-home " + full, []string{"brooklin-home " + full, "there is no jar in it"}},
+		{"lab --replicator ureplicator", []string{"replicator: ureplicator: cannot be played here: no registry has uReplicator", "--ureplicator-home"}},
 		{"scenario run " + brief + " --target demo --output " + full, []string{"is not empty: name another directory"}},
 		{"scenario run ./missing.yaml --target demo", []string{"missing.yaml: no such file"}},
 		{"scenario compare", []string{"no directory"}},
@@ -80,6 +83,7 @@ func TestScenarioListAndShow(t *testing.T) {
 	t.Parallel()
 	loadgen(t, nil, "scenario", "list").want(t, exitHolds, "kill-source-broker ", "add-partitions-wrong-order ", "Nothing is broken.")
 	loadgen(t, nil, "scenario", "list", "--json").want(t, exitHolds, `"name": "kill-source-broker"`)
+	loadgen(t, nil, "scenario", "run", "--help").want(t, exitHolds, "--ureplicator-home", "--brooklin-home", "--drain-idle")
 	loadgen(t, nil, "scenario", "show", "control").want(t, exitHolds, "name: control\n", "expect: lost == 0")
 	loadgen(t, nil, "__complete", "scenario", "run", "control", "kill-").want(t, exitHolds, "kill-source-broker\n", "kill-destination-broker\n")
 	loadgen(t, nil, "__complete", "scenario", "run", "--target", "").want(t, exitHolds, "demo\n", "lab\n")
@@ -109,6 +113,21 @@ func TestScenarioRunAndCompare(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(both, "results.md"))
 	if err != nil || strings.Count(string(text), "| brief | mirror | 1 |") != 2 {
 		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// A scenario whose replicator is not there is not played, and has not passed.
+func TestScenarioWithoutItsReplicatorIsNotPlayed(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "results")
+	r := loadgen(t, nil, "scenario", "run", "control", "controllers-lose-all", "--replicator", "ureplicator,brooklin", "--ocean", "off", "--output", dir)
+	if n := strings.Count(r.stdout, "NOT PLAYED"); n != 4 || r.code != exitCannotSay {
+		t.Errorf("%d of 4 were not played, exit code %d:\n%s%s", n, r.code, r.stdout, r.stderr)
+	}
+	for _, why := range []string{"no registry has uReplicator", "no registry has Brooklin", "only ureplicator has what is tested"} {
+		if !strings.Contains(r.stdout, why) {
+			t.Errorf("does not say %q:\n%s", why, r.stdout)
+		}
 	}
 }
 
