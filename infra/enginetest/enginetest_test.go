@@ -634,3 +634,64 @@ func BenchmarkUp(b *testing.B) {
 		}
 	}
 }
+
+// What was done in the cloud is told in its order, with the objects as they were and are: enough to do it
+// again elsewhere.
+func TestOperations(t *testing.T) {
+	s := enginetest.New(t, func(ctx *pulumi.Context) error {
+		in := k8s(ctx, "k")
+		if _, err := corev1.NewConfigMap(ctx, "settings", &corev1.ConfigMapArgs{Metadata: named("settings"), Data: pulumi.StringMap{"v": pulumi.String(get(ctx, "v"))}}, in); err != nil {
+			return err
+		}
+		template := &corev1.PodTemplateSpecArgs{Spec: &corev1.PodSpecArgs{Containers: corev1.ContainerArray{&corev1.ContainerArgs{Name: pulumi.String("c"), Image: pulumi.String(get(ctx, "v"))}}}}
+		if _, err := batchv1.NewJob(ctx, "named-by-pulumi", &batchv1.JobArgs{Spec: &batchv1.JobSpecArgs{Template: template}}, in); err != nil {
+			return err
+		}
+		_, err := appsv1.NewStatefulSet(ctx, "fixed", &appsv1.StatefulSetArgs{Metadata: named("fixed"), Spec: &appsv1.StatefulSetSpecArgs{ServiceName: pulumi.String(get(ctx, "v")), Template: template}}, in)
+		return err
+	})
+	told := func(r *enginetest.Result) (out []string) {
+		for _, o := range r.Operations {
+			of := func(r *enginetest.Resource) string {
+				if r == nil {
+					return "nothing"
+				}
+				return fmt.Sprint([]any{r.Get("data.v"), r.Get("spec.template.spec.containers[0].image"), r.Get("spec.serviceName")})
+			}
+			if o.Op != "update" && strings.HasPrefix(o.String(), o.Op+" pulumi:") {
+				continue // the provider
+			}
+			out = append(out, o.String()+": "+of(o.Old)+" to "+of(o.New))
+		}
+		return out
+	}
+	const settings, job, set = "kubernetes:core/v1:ConfigMap settings", "kubernetes:batch/v1:Job named-by-pulumi", "kubernetes:apps/v1:StatefulSet fixed"
+	s.SetConfig("v", "1")
+	same(t, "up", told(s.Up()), []string{
+		"create " + settings + ": nothing to [1 <nil> <nil>]", "create " + job + ": nothing to [<nil> 1 <nil>]", "create " + set + ": nothing to [<nil> 1 1]",
+	})
+	s.SetConfig("v", "2")
+	change := told(s.Up())
+	same(t, "change", change, []string{
+		"update " + settings + ": [1 <nil> <nil>] to [2 <nil> <nil>]",
+		"create " + job + ": nothing to [<nil> 2 <nil>]", "delete " + job + ": [<nil> 1 <nil>] to nothing",
+		"delete " + set + ": [<nil> 1 1] to nothing", "create " + set + ": nothing to [<nil> 2 2]",
+	})
+	before := func(first, second string) {
+		t.Helper()
+		at := func(prefix string) int {
+			return slices.IndexFunc(change, func(c string) bool { return strings.HasPrefix(c, prefix) })
+		}
+		if at(first) > at(second) {
+			t.Errorf("%s comes after %s: %q", first, second, change)
+		}
+	}
+	before("create "+job, "delete "+job)
+	before("delete "+set, "create "+set)
+	if o := s.Preview().Operations; len(o) > 0 {
+		t.Errorf("a preview did %v", o)
+	}
+	if d := told(s.Destroy()); len(d) != 3 {
+		t.Errorf("destroy: %q", d)
+	}
+}

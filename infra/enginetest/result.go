@@ -21,6 +21,9 @@ type Result struct {
 	// Steps are the operations that changed something, in the order in which they ended. Default
 	// providers are left out, as the CLI does.
 	Steps []Step
+	// Operations are what was done in the cloud, in the order in which it ended: a replacement is a
+	// creation and a deletion, whichever came first. A preview has none.
+	Operations []Operation
 	// Outputs are the stack's outputs; a secret is shown as Secret.
 	Outputs map[string]any
 	// Log holds what the program and the engine said, one line each, such as "warning: ...".
@@ -44,6 +47,50 @@ type Step struct {
 	Replaces []string
 	// DeleteFirst says that a replacement deleted the old resource before it made the new one.
 	DeleteFirst bool
+}
+
+// Operation is one thing that was done to one resource in the cloud.
+type Operation struct {
+	// Op is create, update or delete.
+	Op string
+	// Old is the resource as it was before an update or a deletion, New as it is after a creation or an
+	// update; nil otherwise.
+	Old, New *Resource
+}
+
+// String returns "update kubernetes:apps/v1:StatefulSet kafka".
+func (o Operation) String() string {
+	r := o.New
+	if r == nil {
+		r = o.Old
+	}
+	return o.Op + " " + r.Type + " " + r.Name
+}
+
+// operations returns what a journal says was done.
+func operations(entries engine.JournalEntries) []Operation {
+	names := map[display.StepOp]string{
+		deploy.OpCreate: "create", deploy.OpCreateReplacement: "create", deploy.OpUpdate: "update",
+		deploy.OpDelete: "delete", deploy.OpDeleteReplaced: "delete",
+	}
+	var out []Operation
+	for _, e := range entries {
+		name := names[e.Step.Op()]
+		if e.Kind != engine.TestJournalEntrySuccess || name == "" || providers.IsDefaultProvider(e.Step.URN()) {
+			continue
+		}
+		o := Operation{Op: name}
+		if old := e.Step.Old(); old != nil && name != "create" {
+			r := newResource(old)
+			o.Old = &r
+		}
+		if made := e.Step.New(); made != nil && name != "delete" {
+			r := newResource(made)
+			o.New = &r
+		}
+		out = append(out, o)
+	}
+	return out
 }
 
 // String returns "update kubernetes:apps/v1:StatefulSet kafka".

@@ -124,7 +124,7 @@ func (r ran) result() *Result {
 	if r.entries == nil {
 		steps = announced(r.events)
 	}
-	return &Result{Steps: steps, Outputs: map[string]any{}, Log: append(log, r.said...), Duration: r.duration}
+	return &Result{Steps: steps, Operations: operations(r.entries), Outputs: map[string]any{}, Log: append(log, r.said...), Duration: r.duration}
 }
 
 // run runs one operation of the engine and keeps the state that it left.
