@@ -156,7 +156,7 @@ func (d *Decoder) decode(rec *kgo.Record, sourceTopic string, id *Identity) Kind
 	id.Epoch = binary.BigEndian.Uint32(meta[atEpoch:])
 
 	if binary.BigEndian.Uint32(meta[atLength:]) != uint32(len(rec.Value)) ||
-		binary.BigEndian.Uint64(meta[atChecksum:]) != checksum(rec, sourceTopic, payloadSum(rec.Value, at), at, metaHeader) {
+		binary.BigEndian.Uint64(meta[atChecksum:]) != checksum(rec, len(sourceTopic), xxh3.HashString(sourceTopic), payloadSum(rec.Value, at), at, metaHeader) {
 		return Corrupt
 	}
 	if id.Test != d.test {
@@ -211,18 +211,18 @@ func parseInt(b []byte) (int64, bool) {
 }
 
 // checksum hashes all of rec that must arrive, apart from the checksum's own bytes: they are in the value's meta, which
-// starts at byte at, or, when at is negative, in the header with index metaHeader. payload is payloadSum of what follows
-// meta, or of the whole value.
+// starts at byte at, or, when at is negative, in the header with index metaHeader. topic is the XXH3 of the topic's name,
+// payload is payloadSum of what follows meta, or of the whole value.
 //
 // It is a hash of hashes, so that a producer need not touch a payload again that it has hashed before. Every variable part
 // counts with its length, and nil differs from empty, so that no two records feed the hash the same bytes.
-func checksum(rec *kgo.Record, topic string, payload uint64, at, metaHeader int) uint64 {
+func checksum(rec *kgo.Record, topicLen int, topic, payload uint64, at, metaHeader int) uint64 {
 	var b [5*8 + maxReadable + atChecksum]byte
 	binary.LittleEndian.PutUint32(b[0:], uint32(at+1))
-	binary.LittleEndian.PutUint32(b[4:], uint32(len(topic)))
+	binary.LittleEndian.PutUint32(b[4:], uint32(topicLen))
 	binary.LittleEndian.PutUint32(b[8:], length(rec.Key))
 	binary.LittleEndian.PutUint32(b[12:], length(rec.Value))
-	binary.LittleEndian.PutUint64(b[16:], xxh3.HashString(topic))
+	binary.LittleEndian.PutUint64(b[16:], topic)
 	binary.LittleEndian.PutUint64(b[24:], xxh3.Hash(rec.Key))
 	binary.LittleEndian.PutUint64(b[32:], payload)
 	if at >= 0 {

@@ -6,18 +6,20 @@ import (
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/zeebo/xxh3"
 )
 
 // Encoder fills records of one topic. It keeps no state between records and is safe for concurrent use.
 type Encoder struct {
 	format Format
 	topic  string
+	hash   uint64 // of topic
 	filler *Filler
 }
 
 // NewEncoder returns an encoder of records for the source topic; filler fills what the identity leaves of a value.
 func NewEncoder(format Format, topic string, filler *Filler) *Encoder {
-	return &Encoder{format: format, topic: topic, filler: filler}
+	return &Encoder{format: format, topic: topic, hash: xxh3.HashString(topic), filler: filler}
 }
 
 // Payload remembers what of a record's value can stay as it is when the record is used again: all that follows the
@@ -29,6 +31,9 @@ type Payload struct {
 	from, size int
 	sum        uint64
 }
+
+// Size is the length of the value that was filled last.
+func (p *Payload) Size() int { return p.size }
 
 // Encode makes rec the record that id describes, with a value of size bytes, or of as many as the identity needs when
 // size is smaller (see Format.MinSize). It allocates only when rec's buffers are too small.
@@ -109,5 +114,5 @@ func (e *Encoder) encode(rec *kgo.Record, id *Identity, key []byte, size int, pa
 	binary.BigEndian.PutUint32(meta[atLength:], uint32(len(value)))
 
 	*rec = kgo.Record{Key: key, Value: value, Headers: headers, Topic: e.topic, Partition: id.Partition}
-	binary.BigEndian.PutUint64(meta[atChecksum:], checksum(rec, e.topic, sum, at, 3))
+	binary.BigEndian.PutUint64(meta[atChecksum:], checksum(rec, len(e.topic), e.hash, sum, at, 3))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/schedule"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
 )
 
 const (
@@ -53,6 +54,7 @@ type topic struct {
 	asked    uint64 // by the schedule
 	free     []*slot
 	made     uint64 // bytes of filler that slots have
+	seen     int    // of touch
 }
 
 // apart keeps what one goroutine writes for each record away from what another
@@ -243,7 +245,7 @@ func (t *topic) offer(intended int64, now time.Time) bool {
 	s.record.Timestamp = now // else the client would ask for the time once more
 
 	st.used(sequence)
-	if batchSize(&s.record) > t.limit.Load() {
+	if limit := t.limit.Load(); largestBatch(units.Size(t.size)) > limit && batchSize(&s.record) > limit {
 		// The client would send it, and the broker's refusal would take all that
 		// waits for the same partition with it.
 		s.finish(failure{reason: reasonTooLarge, certain: true}, 0)
