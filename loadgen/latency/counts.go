@@ -25,13 +25,16 @@ type Counts struct {
 }
 
 // Observe counts one latency in microseconds.
-func (c *Counts) Observe(micros int64) {
+func (c *Counts) Observe(micros int64) { c.ObserveMany(micros, 1) }
+
+// ObserveMany counts n equal latencies.
+func (c *Counts) ObserveMany(micros int64, n uint64) {
 	i := 0
 	for i < len(bounds) && micros > bounds[i] {
 		i++
 	}
-	c.buckets[i]++
-	c.sum += micros
+	c.buckets[i] += n
+	c.sum += micros * int64(n)
 }
 
 // Add counts all that other has counted.

@@ -32,6 +32,9 @@ func New() *Histogram {
 // Record counts one latency in microseconds.
 func (h *Histogram) Record(micros int64) { h.add(micros, 1) }
 
+// RecordMany counts n equal latencies.
+func (h *Histogram) RecordMany(micros int64, n uint64) { h.add(micros, int64(n)) }
+
 func (h *Histogram) add(micros, n int64) {
 	side := h.positive
 	if micros < 0 {

@@ -23,6 +23,7 @@ type Progress struct {
 func (p *Producer) Progress() Progress {
 	out := Progress{Late: time.Duration(p.lateNow.Load()), Full: p.buffer.fullFor(time.Now())}
 	for _, t := range p.all() {
+		t.settle()
 		out.Scheduled += t.counts.scheduled.Load()
 		out.Acked += t.counts.acked.Load()
 		out.Bytes += t.counts.bytes.Load()
@@ -101,6 +102,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, t := range topics {
 		n := &t.counts
 		t.mu.Lock()
+		t.note()
 		latency := t.latency
 		t.mu.Unlock()
 		out <- latency.Metric(c.descs[metrics.ProducerLatency], t.name)

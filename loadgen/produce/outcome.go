@@ -56,42 +56,125 @@ func (c *counts) fail(f failure) {
 	c.reasons[f]++
 }
 
+// told are acknowledgements that were not noted yet: of one stream, and in
+// sequence, as the records of a batch are. Topic.mu is held.
+type told struct {
+	stream *stream
+	from   uint64
+	n      uint64
+	// Of the last of them.
+	offset, intended int64
+	bytes            uint64
+	cost             int64
+
+	late  int64  // of the latest of them
+	lates uint64 // that were as late, and follow each other
+}
+
+// mostTold bounds the records of a told, and with it what the buffer gets back
+// later than it might.
+const mostTold = 128
+
 // resolve is the promise of a record: the client calls it once, when it knows
 // what became of the record.
 func (s *slot) resolve(r *kgo.Record, err error) {
-	if err != nil {
-		s.finish(s.stream.topic.p.judge(s, err), 0)
-		return
-	}
-	p := s.stream.topic.p
-	if p.cfg.Acks != AcksNone {
-		s.stream.acked(s.sequence, r.Offset, s.intended)
-	}
-	s.finish(failure{}, p.answered.Load())
-}
-
-// finish notes a record's outcome and frees its slot. The time is in Unix microseconds.
-func (s *slot) finish(f failure, ackedAt int64) {
 	t := s.stream.topic
 	p := t.p
-	timed := false
+	if err != nil {
+		t.settle()
+		s.finish(p.judge(s, err))
+		return
+	}
+	if p.unanswered || r.Offset < 0 { // or the broker knew of it already, and not where
+		if !p.unanswered {
+			s.stream.acked(s.sequence)
+		}
+		s.finish(failure{})
+		return
+	}
+	late := p.answered.Load() - s.intended
+	t.mu.Lock()
+	g := &t.told
+	if g.n > 0 && (g.stream != s.stream || g.from+g.n != s.sequence) {
+		t.note()
+	}
+	if g.n == 0 {
+		g.stream, g.from = s.stream, s.sequence
+	}
+	g.n++
+	g.offset, g.intended = r.Offset, s.intended
+	g.bytes += uint64(len(s.record.Value))
+	g.cost += s.cost
+	if late != g.late {
+		t.noteLates()
+		g.late = late
+	}
+	g.lates++
+	t.freed = append(t.freed, s)
+	t.waiting--
+	if t.waiting == 0 || g.n >= mostTold || g.cost >= p.buffer.max/16 {
+		t.note()
+	}
+	t.mu.Unlock()
+}
+
+// settle notes what was told.
+func (t *topic) settle() {
+	t.mu.Lock()
+	t.note()
+	t.mu.Unlock()
+}
+
+// note is settle where mu is held.
+func (t *topic) note() {
+	t.noteLates()
+	g := &t.told
+	if g.n == 0 {
+		return
+	}
+	g.stream.ackedAll(g.from, g.n, g.offset, g.intended)
+	t.counts.acked.Add(g.n)
+	t.counts.bytes.Add(g.bytes)
+	t.p.buffer.release(g.cost)
+	t.counts.inFlight.Add(-int64(g.n))
+	n := int(g.n)
+	g.n, g.bytes, g.cost = 0, 0, 0
+	t.p.pending.Add(-n)
+}
+
+func (t *topic) noteLates() {
+	g := &t.told
+	if g.lates > 0 {
+		t.acks.RecordMany(g.late, g.lates)
+		t.latency.ObserveMany(g.late, g.lates)
+		g.lates = 0
+	}
+}
+
+// finish notes the outcome of a single record, and frees its slot.
+func (s *slot) finish(f failure) {
+	t := s.stream.topic
+	p := t.p
 	if f.reason == "" {
 		t.counts.acked.Add(1)
 		t.counts.bytes.Add(uint64(len(s.record.Value)))
-		timed = p.cfg.Acks != AcksNone
 	} else {
 		if f.certain {
 			s.stream.failed(s.sequence, f.reason)
 		}
 		t.counts.fail(f)
 	}
-	cost, late := s.cost, ackedAt-s.intended
+	cost, late := s.cost, p.answered.Load()-s.intended
 	t.mu.Lock()
-	if timed {
+	if f.reason == "" && !p.unanswered {
 		t.acks.Record(late)
 		t.latency.Observe(late)
 	}
 	t.freed = append(t.freed, s)
+	t.waiting--
+	if t.waiting == 0 {
+		t.note()
+	}
 	t.mu.Unlock()
 	p.buffer.release(cost)
 	t.counts.inFlight.Add(-1)

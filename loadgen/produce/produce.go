@@ -46,8 +46,11 @@ type Producer struct {
 	filler  *message.Filler
 	metrics *collector
 	keeper  *keeper
-	watcher *settings.File // nil: no settings file
-	reread  time.Duration  // how often it is read
+	// unanswered: nobody tells what became of a record, so it counts as
+	// acknowledged when it was sent.
+	unanswered bool
+	watcher    *settings.File // nil: no settings file
+	reread     time.Duration  // how often it is read
 
 	mu     sync.Mutex
 	topics []*topic // that get load; it only grows
@@ -86,6 +89,8 @@ func New(cfg Config, deps Deps) (*Producer, error) {
 		run:     rand.Uint64N(math.MaxUint64) + 1,
 		buffer:  buffer{max: int64(cfg.MaxBuffered)},
 		reserve: reserve{seconds: 30, least: 1000, guess: 1e6},
+
+		unanswered: cfg.Acks == AcksNone,
 	}
 	filler, err := message.NewFiller(p.run, cfg.Compressibility)
 	if err != nil {

@@ -60,6 +60,7 @@ func (p *Producer) rate(second int64, before map[*topic]ledger.TopicRate) *ledge
 	r := &ledger.Rate{Producer: p.cfg.ID, Run: p.run, Second: second}
 	for _, t := range p.all() {
 		t.mu.Lock()
+		t.note()
 		p99 := t.acks.Quantile(0.99)
 		t.acks.Reset()
 		t.mu.Unlock()

@@ -61,14 +61,23 @@ func (s *stream) take() (sequence uint64, ok bool) {
 // used notes that a sequence is about to be sent.
 func (s *stream) used(sequence uint64) { s.next.Store(sequence + 1) }
 
-func (s *stream) acked(sequence uint64, offset, intended int64) {
+// ackedAll notes that n records were acknowledged; offset and intended are the
+// last one's.
+func (s *stream) ackedAll(from, n uint64, offset, intended int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if offset < 0 { // the broker knew of it already, and not where
+	last := from + n - 1
+	for sequence := from; sequence < last; sequence++ {
 		s.state.Acked.Add(sequence)
-		return
 	}
-	s.state.Ack(sequence, offset, intended)
+	s.state.Ack(last, offset, intended)
+}
+
+// acked notes that a record was acknowledged of which it is not known where it is.
+func (s *stream) acked(sequence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Acked.Add(sequence)
 }
 
 func (s *stream) failed(sequence uint64, reason string) {
@@ -80,6 +89,7 @@ func (s *stream) failed(sequence uint64, reason string) {
 // suspect marks everything acknowledged so far: the client noticed that the
 // partition had lost data, and cannot tell how much.
 func (s *stream) suspect() {
+	s.topic.settle()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Suspect.Union(&s.state.Acked)
@@ -97,6 +107,7 @@ func (s *stream) snapshot(closed bool, ahead uint64) *ledger.SentStream {
 	// In this order: whoever retired the stream had stopped to use it, and what
 	// is acknowledged was used before.
 	closed = closed || s.epoch.retired.Load()
+	s.topic.settle()
 	s.mu.Lock()
 	out := s.state
 	out.Acked = s.state.Acked.Clone()

@@ -42,6 +42,8 @@ type topic struct {
 	acks    *latency.Histogram // of this second
 	latency latency.Counts     // since the start
 	freed   []*slot            // that are not in use any more
+	told    told
+	waiting int // records without an outcome
 	_       apart
 
 	// The sender's own.
@@ -154,6 +156,7 @@ func (t *topic) resize() {
 // send takes one batch from the schedule and hands it to the client. It returns
 // whether there may be more to do at once.
 func (t *topic) send(now time.Time) (more bool) {
+	t.settle() // the buffer may need the room
 	limit := maxBatch
 	if bound := t.p.cfg.Records; bound > 0 {
 		limit = int(min(uint64(limit), bound-t.asked))
@@ -184,8 +187,7 @@ func (t *topic) send(now time.Time) (more bool) {
 	more = true
 	// All at once, since whoever notes outcomes writes to the same memory. None
 	// of these can have an outcome before it is offered.
-	t.p.pending.Add(room)
-	t.counts.inFlight.Add(int64(room))
+	t.expect(room)
 	offered := 0
 	var unreserved uint64
 	for i := range room {
@@ -202,8 +204,7 @@ func (t *topic) send(now time.Time) (more bool) {
 	}
 	if unsent := room - offered; unsent > 0 {
 		t.p.buffer.release(int64(unsent) * t.cost)
-		t.counts.inFlight.Add(-int64(unsent))
-		t.p.pending.Add(-unsent)
+		t.expect(-unsent)
 		if free {
 			room = offered
 		}
@@ -216,6 +217,18 @@ func (t *topic) send(now time.Time) (more bool) {
 		t.p.noteLate(time.Since(batch.At(0)))
 	}
 	return more
+}
+
+// expect counts records of which an outcome will be told.
+func (t *topic) expect(n int) {
+	t.p.pending.Add(n)
+	t.counts.inFlight.Add(int64(n))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting += n
+	if t.waiting == 0 {
+		t.note()
+	}
 }
 
 // offer hands one record to the client, or returns false if the ledger has not
@@ -248,7 +261,7 @@ func (t *topic) offer(intended int64, now time.Time) bool {
 	if limit := t.limit.Load(); largestBatch(units.Size(t.size)) > limit && batchSize(&s.record) > limit {
 		// The client would send it, and the broker's refusal would take all that
 		// waits for the same partition with it.
-		s.finish(failure{reason: reasonTooLarge, certain: true}, 0)
+		s.finish(failure{reason: reasonTooLarge, certain: true})
 		return true
 	}
 	t.p.hand(context.Background(), &s.record, s.promise)
