@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +45,7 @@ where its last snapshot ends.`,
 			return err
 		}
 		defer stop()
+		defer letGarbageGather()()
 		return r.Run(ctx)
 	}, &from, &c, &h)
 	f := cmd.Flags()
@@ -61,4 +64,21 @@ where its last snapshot ends.`,
 	httpFlags(cmd, &h, metrics.ConsumerPort)
 	a.securityFlags(cmd, &from)
 	return cmd
+}
+
+// spare is how much more garbage a consumer lets gather than Go's collector would
+// by itself. What it keeps is little and what it reads is much, so the collector
+// would run for every few fetches: with this it takes a tenth less CPU, and up to
+// 64 MiB more memory however much it keeps (see docs/performance.md).
+const spare = 64 << 20
+
+// letGarbageGather does so until the function it returns is called: the collector
+// waits until there is as much garbage as there is memory in use, and memory that
+// nobody touches counts and costs nothing. Who sets GOGC or GOMEMLIMIT knows better.
+func letGarbageGather() (end func()) {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return func() {}
+	}
+	untouched := make([]byte, spare)
+	return func() { runtime.KeepAlive(untouched) }
 }

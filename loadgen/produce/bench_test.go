@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 )
 
@@ -74,6 +75,52 @@ func TestNoAllocations(t *testing.T) {
 		}); n > 0 {
 			t.Errorf("headers %t: %v allocations for each record", headers, n)
 		}
+	}
+}
+
+// Acknowledgements are noted together, but nobody who looks misses one.
+func TestWhatWasToldIsNoted(t *testing.T) {
+	const n = 10
+	told := func() *topic {
+		x := ownPart(t, false)
+		x.p.answered.Store(time.Now().Add(time.Second).UnixMicro())
+		for range n {
+			x.sendOne(t, time.Now())
+		}
+		return x
+	}
+	x := told()
+	acked := uint64(0)
+	for _, s := range x.current.Load().streams {
+		sent := s.snapshot(false, 0)
+		acked += sent.Acked.Len()
+	}
+	if acked != n {
+		t.Errorf("the ledger has %d acknowledgements, want %d", acked, n)
+	}
+	x = told()
+	if p := x.p.Progress(); p.Acked != n || p.Bytes != n*1000 || p.InFlight != 1 {
+		t.Errorf("%+v", p)
+	}
+	x = told()
+	if r := x.p.rate(0, map[*topic]ledger.TopicRate{}); r.Acked != n || len(r.Topics) != 1 || r.Topics[0].AckP99 < 1000 {
+		t.Errorf("%+v", r)
+	}
+	x = told()
+	for _, s := range x.current.Load().streams {
+		s.suspect()
+	}
+	marked := uint64(0)
+	for _, s := range x.current.Load().streams {
+		marked += s.suspects()
+	}
+	if marked != n {
+		t.Errorf("%d acknowledgements are suspect, want %d", marked, n)
+	}
+	x = told()
+	x.expect(-1) // the others have their outcome too
+	if x.counts.acked.Load() != n || x.counts.inFlight.Load() != 0 || x.p.buffer.used.Load() != 0 {
+		t.Errorf("acked %d, in flight %d, buffered %d", x.counts.acked.Load(), x.counts.inFlight.Load(), x.p.buffer.used.Load())
 	}
 }
 
