@@ -135,6 +135,8 @@ type SentStream struct {
 	// Base is the source partition's end offset when the stream began: no record
 	// of the stream lies below it.
 	Base int64
+	// Began is when its first record was intended; 0: none has been used yet.
+	Began int64
 	// Reserved: sequences in [0, Reserved) may have been sent. It is stored
 	// durably before the first of them is.
 	Reserved uint64

@@ -309,6 +309,9 @@ func checkLedger(t testing.TB, sent *ledger.Sent, logs map[string][][]written, o
 			present = &intervals.Set{}
 		}
 		delete(inLog, s.Stream)
+		if first := present.Ranges(1); len(first) > 0 && (s.Began == 0 || s.Began > offsets[s.Stream][first[0].From].Intended) {
+			t.Errorf("%v: began at %d, and its first record was meant for %d", s.Stream, s.Began, offsets[s.Stream][first[0].From].Intended)
+		}
 		if beyond := present.Minus(&s.Acked); !beyond.Empty() && !openAllowed {
 			t.Errorf("%v: in the log and not acknowledged: %v", s.Stream, beyond.Ranges(5))
 		}

@@ -433,6 +433,9 @@ func TestGrowth(t *testing.T) {
 		// Retired streams reserve nothing, also while the load runs.
 		before := snapshots[len(snapshots)-2]
 		for _, s := range before.Streams {
+			if s.Stream.Epoch > 0 && s.Began < sent.Started+time.Millisecond.Microseconds() {
+				t.Errorf("%v: began at %d, as if with its producer at %d", s.Stream, s.Began, sent.Started)
+			}
 			if s.Stream.Epoch < 2 && s.Reserved > max(s.Next, 4) {
 				t.Errorf("%v: %d reserved, %d used", s.Stream, s.Reserved, s.Next)
 			}

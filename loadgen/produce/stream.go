@@ -29,6 +29,7 @@ type stream struct {
 	control int64
 
 	next     atomic.Uint64 // the first sequence not used; written by the sender
+	began    atomic.Int64  // when the first record used was intended; written by the sender
 	reserved atomic.Uint64 // sequences below are durably reserved; written by the keeper
 	renew    atomic.Uint64 // from here on the keeper is asked to reserve more
 
@@ -58,8 +59,13 @@ func (s *stream) take() (sequence uint64, ok bool) {
 	return sequence, sequence < s.reserved.Load()
 }
 
-// used notes that a sequence is about to be sent.
-func (s *stream) used(sequence uint64) { s.next.Store(sequence + 1) }
+// used notes that a sequence is about to be sent, whose record was intended then.
+func (s *stream) used(sequence uint64, intended int64) {
+	if s.began.Load() == 0 {
+		s.began.Store(intended)
+	}
+	s.next.Store(sequence + 1)
+}
 
 // ackedAll notes that n records were acknowledged; offset and intended are the
 // last one's.
@@ -123,7 +129,7 @@ func (s *stream) snapshot(closed bool, ahead uint64) *ledger.SentStream {
 	}
 	s.mu.Unlock()
 
-	out.Next = s.next.Load()
+	out.Next, out.Began = s.next.Load(), s.began.Load()
 	least := out.Next
 	if s.control >= 0 {
 		control := uint64(s.control)

@@ -257,7 +257,7 @@ func (t *topic) offer(intended int64, now time.Time) bool {
 	t.encoder.EncodeAgain(&s.record, &t.id, key, t.size, &s.payload)
 	s.record.Timestamp = now // else the client would ask for the time once more
 
-	st.used(sequence)
+	st.used(sequence, intended)
 	if limit := t.limit.Load(); largestBatch(units.Size(t.size)) > limit && batchSize(&s.record) > limit {
 		// The client would send it, and the broker's refusal would take all that
 		// waits for the same partition with it.

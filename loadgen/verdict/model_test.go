@@ -853,6 +853,9 @@ func (l *life) send(w *world) {
 		}
 		l.intended = max(l.intended, w.now+l.skew-w.r.Int64N(20_000))
 		x := &send{stream: s, sequence: s.st.Next, intended: l.intended}
+		if s.st.Began == 0 {
+			s.st.Began = x.intended
+		}
 		x.rec = w.encode(t, w.test, l.producer.id, l.sent.Run, s.st.Stream.Epoch, s.st.Stream.Partition, x.sequence, x.intended, l.producer.format)
 		s.sends[x.sequence] = x
 		s.st.Next++

@@ -717,7 +717,7 @@ func (s *state) stream(sent *ledger.Sent, st *ledger.SentStream, running bool) C
 	}
 	part.RPORecords += missing.Len()
 	if due := missing.Minus(&skipped); !due.Empty() {
-		part.RPOSeconds = max(part.RPOSeconds, s.age(key, due.Ranges(1)[0].From, sent))
+		part.RPOSeconds = max(part.RPOSeconds, s.age(st, due.Ranges(1)[0].From, sent))
 	}
 	part.Streams = append(part.Streams, Stream{Producer: sent.Producer, Run: runName(sent.Run), Epoch: key.Epoch, Reserved: end, Counts: c})
 	sum(&part.Counts, &c)
@@ -725,10 +725,11 @@ func (s *state) stream(sent *ledger.Sent, st *ledger.SentStream, running bool) C
 }
 
 // age is how long ago, in seconds, the given sequence was intended: at most,
-// since only samples are known.
-func (s *state) age(key ledger.Stream, sequence uint64, sent *ledger.Sent) float64 {
-	intended := sent.Started
-	if lower, ok := sampleBelow(s.in.Samples[key], sequence); ok {
+// since only samples are known. A stream may have begun long after its producer,
+// as that of a new partition does.
+func (s *state) age(st *ledger.SentStream, sequence uint64, sent *ledger.Sent) float64 {
+	intended := max(sent.Started, st.Began)
+	if lower, ok := sampleBelow(s.in.Samples[st.Stream], sequence); ok {
 		intended = lower.Intended
 	}
 	return float64(max(0, s.in.Now-intended)) / 1e6
