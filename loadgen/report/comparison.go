@@ -26,6 +26,7 @@ type comparison struct {
 	When, Title, Class, Word, Why string
 	Count                         []count
 	Matrix                        *grid
+	Figures                       *table
 	Charts                        []small
 	Scenarios                     []compared
 	Machines, Versions            *table
@@ -180,6 +181,7 @@ func newComparison(base string, results []*scenario.Result) *comparison {
 		c.Matrix.Rows = append(c.Matrix.Rows, row)
 		c.Scenarios = append(c.Scenarios, newCompared(base, by[name]))
 	}
+	c.Figures = figuresOf(results)
 	for _, r := range results {
 		if s, ok := newSmall(r); ok {
 			c.Charts = append(c.Charts, s)
@@ -187,6 +189,40 @@ func newComparison(base string, results []*scenario.Result) *comparison {
 	}
 	c.Machines, c.Versions = environments(results)
 	return c
+}
+
+// figuresOf has the figures of all runs that came to any, a row each: scenarios that differ in one thing can be
+// compared line by line.
+func figuresOf(results []*scenario.Result) *table {
+	t := &table{ID: "figures-table", Caption: "Figures of all runs", Head: columns("Run", "", "#Lost", "#Duplicates", "#New found after", "#Longest outage", "#Recovery", "#Worst RPO", "#Waiting at most", "#p99 steady", "#p99 of all"),
+		Note: "New found after: from the change at the source until a record of each new topic or partition had arrived. Waiting at most: records that were due and had not arrived."}
+	for _, r := range results {
+		f := r.Figures
+		if f == nil {
+			continue
+		}
+		found := cell{Text: "–", Class: "zero"}
+		if d := slowestDiscovery(r); d != nil && d.Complete {
+			found = text(human.Seconds(d.Seconds))
+		} else if d != nil {
+			found = cell{Text: "not within " + human.Seconds(d.Seconds), Class: "marked"}
+		}
+		t.Rows = append(t.Rows, []cell{{Text: r.Scenario, Lines: []string{runName(r)}}, {Text: resultSymbol(r.Outcome), Class: resultClass(r.Outcome)},
+			suspicious(f.Lost + f.Undelivered + f.DestinationLost), suspicious(f.Duplicates), found, text(human.Seconds(f.OutageSeconds)), text(recoveryText(f)),
+			text(human.Seconds(f.RPOSeconds)), number(f.RPORecords), millisCell(f.SteadyP99Millis), millisCell(f.P99Millis)})
+	}
+	return t
+}
+
+// slowestDiscovery is the discovery that took longest, or was not made; nil where there was nothing to discover.
+func slowestDiscovery(r *scenario.Result) *scenario.Discovery {
+	var worst *scenario.Discovery
+	for i := range r.Discoveries {
+		if d := &r.Discoveries[i]; worst == nil || worst.Complete && (!d.Complete || d.Seconds > worst.Seconds) {
+			worst = d
+		}
+	}
+	return worst
 }
 
 func anchor(name string) string { return "s-" + url.PathEscape(name) }
@@ -323,17 +359,18 @@ type figureRow struct {
 	value func(f *scenario.Figures) cell
 }
 
-func figureRows() []figureRow {
-	optional := func(ms *float64) cell {
-		switch {
-		case ms == nil:
-			return cell{Text: "–", Class: "zero"}
-		case *ms == latency.OverRange:
-			return cell{Text: "over range", Class: "marked"}
-		default:
-			return text(human.Millis(*ms))
-		}
+func millisCell(ms *float64) cell {
+	switch {
+	case ms == nil:
+		return cell{Text: "–", Class: "zero"}
+	case *ms == latency.OverRange:
+		return cell{Text: "over range", Class: "marked"}
+	default:
+		return text(human.Millis(*ms))
 	}
+}
+
+func figureRows() []figureRow {
 	return []figureRow{
 		{"sent", func(f *scenario.Figures) cell { return number(f.Expected) }},
 		{"received", func(f *scenario.Figures) cell { return number(f.Received) }},
@@ -347,8 +384,8 @@ func figureRows() []figureRow {
 		{"worst RPO", func(f *scenario.Figures) cell {
 			return cell{Text: human.Seconds(f.RPOSeconds), Lines: []string{human.Plural(f.RPORecords, "record", "records")}}
 		}},
-		{"p99 while steady", func(f *scenario.Figures) cell { return optional(f.SteadyP99Millis) }},
-		{"p99 of all", func(f *scenario.Figures) cell { return optional(f.P99Millis) }},
+		{"p99 while steady", func(f *scenario.Figures) cell { return millisCell(f.SteadyP99Millis) }},
+		{"p99 of all", func(f *scenario.Figures) cell { return millisCell(f.P99Millis) }},
 		{"bottleneck", func(f *scenario.Figures) cell { return text(cmp.Or(f.Bottleneck, "–")) }},
 	}
 }
@@ -450,19 +487,19 @@ func ComparisonMarkdown(w io.Writer, base string, results []*scenario.Result) er
 		}
 		b.WriteString(".\n")
 	}
-	b.WriteString("\n| scenario | replicator | run | outcome | sent | lost | duplicates | longest outage | recovery | worst RPO | p99 steady | why not, or what was found |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("\n| scenario | replicator | run | outcome | sent | lost | duplicates | longest outage | recovery | worst RPO | waiting at most | p99 steady | why not, or what was found |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range results {
 		outcome := fmt.Sprintf("%s %s", resultSymbol(r.Outcome), r.Outcome)
 		if link := runLink(base, r).Link; link != "" {
 			outcome = fmt.Sprintf("[%s](%s)", outcome, link)
 		}
-		figures := []string{"–", "–", "–", "–", "–", "–", "–"}
+		figures := []string{"–", "–", "–", "–", "–", "–", "–", "–"}
 		if f := r.Figures; f != nil {
 			p99 := "–"
 			if f.SteadyP99Millis != nil {
 				p99 = millis(*f.SteadyP99Millis)
 			}
-			figures = []string{human.Count(f.Expected), human.Count(f.Lost), human.Count(f.Duplicates), human.Seconds(f.OutageSeconds), recoveryText(f), human.Seconds(f.RPOSeconds), p99}
+			figures = []string{human.Count(f.Expected), human.Count(f.Lost), human.Count(f.Duplicates), human.Seconds(f.OutageSeconds), recoveryText(f), human.Seconds(f.RPOSeconds), human.Count(f.RPORecords), p99}
 		}
 		var found []string
 		if r.Outcome != verdict.Holds {
@@ -473,6 +510,8 @@ func ComparisonMarkdown(w io.Writer, base string, results []*scenario.Result) er
 		for _, d := range r.Discoveries {
 			if d.Complete {
 				found = append(found, fmt.Sprintf("new %s found in %s", d.What, human.Seconds(d.Seconds)))
+			} else {
+				found = append(found, fmt.Sprintf("new %s not found within %s", d.What, human.Seconds(d.Seconds)))
 			}
 		}
 		fmt.Fprintf(&b, "| %s | %s | %d | %s | %s | %s |\n", escape(r.Scenario), escape(r.Replicator), r.Run, outcome, strings.Join(figures, " | "), escape(strings.Join(found, "; ")))

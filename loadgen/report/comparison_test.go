@@ -44,6 +44,7 @@ func played(t *testing.T, dir string) []*scenario.Result {
 			if name == "add-partitions-wrong-order" && replicator == "brooklin" {
 				r.Outcome, r.Reasons = verdict.Broken, []string{"expected lost == 0, found 4021"}
 				r.Figures.Lost = 4021
+				r.Discoveries = append(r.Discoveries, scenario.Discovery{Step: 1, What: "topics", Seconds: 90})
 				r.Expectations[0].Actual, r.Expectations[0].Outcome = "4021", verdict.Broken
 			}
 			if err := os.MkdirAll(r.Dir, 0o755); err != nil {
@@ -86,6 +87,17 @@ func TestComparison(t *testing.T) {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %s", want)
 		}
+	}
+	// Two scenarios that differ in one thing stand in one table, with what a reader compares.
+	_, figures, _ := strings.Cut(page, `<table id="figures-table">`)
+	figures, _, _ = strings.Cut(figures, "</table>")
+	for _, want := range []string{"New found after", "Longest outage", "Waiting at most", "add-partitions-right-order", "add-partitions-wrong-order", "12.5 s", "9,100", "not within 1 min 30 s"} {
+		if !strings.Contains(figures, want) {
+			t.Errorf("the table of figures does not say %s:\n%s", want, figures)
+		}
+	}
+	if strings.Contains(figures, "controllers-add") {
+		t.Error("the table of figures has a run without any")
 	}
 	if n := strings.Count(page, `class="multiple"`); n != 4 {
 		t.Errorf("%d charts of four runs with a time line", n)
