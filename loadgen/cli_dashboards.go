@@ -61,9 +61,12 @@ func (w *watched) Validate() error {
 	if w.destination == "" {
 		w.destination = w.source
 	}
-	for _, at := range []string{w.source, w.destination} {
-		if u, err := url.Parse(at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			errs = append(errs, fmt.Errorf("--prometheus %q is not the address of a Prometheus, such as http://127.0.0.1:9090", at))
+	for _, f := range []struct{ flag, at string }{{"prometheus", w.source}, {"destination-prometheus", w.destination}} {
+		if f.flag != "prometheus" && f.at == w.source {
+			continue
+		}
+		if u, err := url.Parse(f.at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			errs = append(errs, fmt.Errorf("--%s %q is not the address of a Prometheus, such as http://127.0.0.1:9090", f.flag, f.at))
 		}
 	}
 	now := time.Now()

@@ -38,6 +38,9 @@ func (r *Result) Write(w io.Writer) error {
 // error, and have data in this range, unless the dashboard says why not. What rules record must be there, so
 // Prometheus must have evaluated them.
 func Check(ctx context.Context, p *Prometheus, r Range) (*Result, error) {
+	if err := p.reach(ctx); err != nil {
+		return nil, err
+	}
 	out := &Result{}
 	look := func(where, side, expr, excuse string) error {
 		out.Expressions++

@@ -4,6 +4,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -24,13 +25,14 @@ const step = 15 * time.Second
 // Prometheus are both sides' Prometheus, which may be the same.
 type Prometheus struct {
 	apis map[string]prometheus.API
+	urls map[string]string
 }
 
 // Open returns a client of the Prometheus servers at these URLs, such as http://localhost:9090. Nothing is
 // asked yet.
 func Open(source, destination string) (*Prometheus, error) {
-	p := &Prometheus{apis: map[string]prometheus.API{}}
-	for side, url := range map[string]string{dashboards.Source: source, dashboards.Destination: destination} {
+	p := &Prometheus{apis: map[string]prometheus.API{}, urls: map[string]string{dashboards.Source: source, dashboards.Destination: destination}}
+	for side, url := range p.urls {
 		client, err := api.NewClient(api.Config{Address: url})
 		if err != nil {
 			return nil, fmt.Errorf("Prometheus of the %s at %q: %w", side, url, err)
@@ -38,6 +40,66 @@ func Open(source, destination string) (*Prometheus, error) {
 		p.apis[side] = prometheus.NewAPI(client)
 	}
 	return p, nil
+}
+
+// reach finds out whether both sides' Prometheus answer, before each expression says that one does not.
+func (p *Prometheus) reach(ctx context.Context) error {
+	for _, side := range []string{dashboards.Source, dashboards.Destination} {
+		if _, err := p.apis[side].Buildinfo(ctx); err != nil {
+			return fmt.Errorf("no Prometheus answers at %s, which is to be the %s's: %w", p.urls[side], side, err)
+		}
+	}
+	return nil
+}
+
+// known are the values of a dashboard's variable that Prometheus has in a range.
+func (p *Prometheus) known(ctx context.Context, v dashboards.Variable, r Range) []string {
+	metric, _, _ := strings.Cut(v.Metric, "{")
+	values, _, _, err := p.apis[v.Side].LabelValues(ctx, v.Of, []string{metric}, r.From, r.To)
+	if err != nil {
+		return nil // then the queries fail, too
+	}
+	var known []string
+	for _, value := range values {
+		known = append(known, string(value))
+	}
+	return known
+}
+
+// chosen finds values that Prometheus does not know, as of another run. They are patterns.
+func (p *Prometheus) chosen(ctx context.Context, b *dashboards.Board, r Range) error {
+	var errs []error
+	for _, v := range b.Variables {
+		value := r.Values[v.Name]
+		if value == "" {
+			continue
+		}
+		pattern, err := regexp.Compile("^(?:" + value + ")$")
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s=%s: %w", v.Name, value, err))
+			continue
+		}
+		known := p.known(ctx, v, r)
+		if len(known) > 0 && !slices.ContainsFunc(known, pattern.MatchString) {
+			errs = append(errs, fmt.Errorf("%s=%s: Prometheus knows only %s between %s and %s", v.Name, value, strings.Join(known, ", "), r.From.Format(time.RFC3339), r.To.Format(time.RFC3339)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// choices says which values of a dashboard's variables Prometheus knows in a range, for whoever took another
+// time.
+func (p *Prometheus) choices(ctx context.Context, b *dashboards.Board, r Range) string {
+	var all []string
+	for _, v := range b.Variables {
+		if known := p.known(ctx, v, r); len(known) > 0 {
+			all = append(all, v.Name+"="+strings.Join(known, ", "))
+		}
+	}
+	if all == nil {
+		return "it knows no test and no cluster of this time"
+	}
+	return "of this time it knows " + strings.Join(all, "; ")
 }
 
 // Range is what is asked for: a time, and values of a dashboard's variables by name.

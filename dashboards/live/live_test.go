@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"image/png"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -159,25 +160,50 @@ func TestAgainstARealPrometheus(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if len(full) > 150<<10 {
+			t.Errorf("it takes %d bytes", len(full))
+		}
 		if size := image.Bounds().Size(); size.X < 1200 || size.Y < 1500 {
 			t.Errorf("size %v", size)
 		}
-		// Another test's data are none of the chosen one's.
+	})
+	t.Run("a test that is not there, or another time", func(t *testing.T) {
 		other := whole
 		other.Values = map[string]string{"test": "t2"}
-		if empty := picture(other); len(empty) >= len(full) {
-			t.Errorf("without data the picture has %d bytes, with them %d", len(empty), len(full))
+		one := board(t, "load-tools") // has nothing but the test's
+		var b bytes.Buffer
+		err := live.Render(t.Context(), p, one, other, &b)
+		if err == nil || !strings.Contains(err.Error(), "test=t2: Prometheus knows only t1 between") || b.Len() > 0 {
+			t.Errorf("%v, and %d bytes", err, b.Len())
+		}
+		other.Values["test"] = "t[0-9]"
+		if err := live.Render(t.Context(), p, one, other, io.Discard); err != nil {
+			t.Errorf("a pattern: %v", err)
+		}
+		err = live.Render(t.Context(), p, one, live.Range{From: begin.Add(-time.Hour), To: begin.Add(-30 * time.Minute)}, &b)
+		if err == nil || !strings.Contains(err.Error(), "no data for any panel") || !strings.Contains(err.Error(), "it knows no test and no cluster of this time") || b.Len() > 0 {
+			t.Errorf("%v, and %d bytes", err, b.Len())
+		}
+	})
+	t.Run("nobody answers", func(t *testing.T) {
+		nobody, err := live.Open(url, "http://127.0.0.1:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = live.Check(t.Context(), nobody, whole)
+		if err == nil || !strings.Contains(err.Error(), "no Prometheus answers at http://127.0.0.1:1, which is to be the destination's") {
+			t.Error(err)
+		}
+		if err := live.Render(t.Context(), nobody, board(t, "replication"), whole, io.Discard); err == nil || !strings.Contains(err.Error(), "no Prometheus answers") {
+			t.Error(err)
 		}
 	})
 	t.Run("an alert is a bar as long as it fires, on its side", func(t *testing.T) {
 		// The colour of a warning; there is nothing else so large in it.
 		warnings := func(from, to time.Duration, values map[string]string) int {
 			one := board(t, "replication")
-			for _, row := range one.Rows {
-				if i := slices.IndexFunc(row.Panels, func(p dashboards.Panel) bool { return p.Title == "Alerts" }); i >= 0 {
-					one.Rows = []dashboards.Row{{Title: row.Title, Panels: row.Panels[i : i+1]}}
-				}
-			}
+			few := slices.DeleteFunc(one.Panels(), func(p dashboards.Panel) bool { return p.Title != "Alerts" && p.Title != "Records sent and received" })
+			one.Rows = []dashboards.Row{{Title: "Alerts, and what has data without them", Panels: few}}
 			var b bytes.Buffer
 			if err := live.Render(t.Context(), p, one, live.Range{From: begin.Add(from), To: begin.Add(to), Values: values}, &b); err != nil {
 				t.Fatal(err)

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"image/color"
+	"image/png"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -74,6 +77,12 @@ func Render(ctx context.Context, p *Prometheus, b dashboards.Board, r Range, out
 	if !r.To.After(r.From) {
 		return errors.New("a picture needs a time that begins before it ends")
 	}
+	if err := p.reach(ctx); err != nil {
+		return err
+	}
+	if err := p.chosen(ctx, &b, r); err != nil {
+		return err
+	}
 	events, err := p.events(ctx, r)
 	if err != nil {
 		return err
@@ -128,8 +137,9 @@ func Render(ctx context.Context, p *Prometheus, b dashboards.Board, r Range, out
 		level(panels[line:], tallest)
 		y += tallest + margin
 	}
-	if len(panels) == 0 {
-		return fmt.Errorf("dashboard %s: Prometheus has no data for any panel between %s and %s", b.Name, r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+	if !slices.ContainsFunc(panels, func(d drawn) bool { return len(d.series) > 0 }) {
+		return fmt.Errorf("dashboard %s: Prometheus has no data for any panel between %s and %s: %s",
+			b.Name, r.From.Format(time.RFC3339), r.To.Format(time.RFC3339), p.choices(ctx, &b, r))
 	}
 	height := y
 	img := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(110), vgimg.UseBackgroundColor(color.White))
@@ -146,10 +156,46 @@ func Render(ctx context.Context, p *Prometheus, b dashboards.Board, r Range, out
 			return fmt.Errorf("%s: %s: %w", b.Title, d.panel.Title, err)
 		}
 	}
-	if _, err := (vgimg.PngCanvas{Canvas: img}).WriteTo(out); err != nil {
+	encoder := png.Encoder{CompressionLevel: png.BestCompression}
+	if err := encoder.Encode(out, fewColours(img.Image())); err != nil {
 		return fmt.Errorf("write the picture: %w", err)
 	}
 	return nil
+}
+
+// fewColours is the picture in its 256 most frequent colours, which take a third of the space. The others are
+// shades at the edges of lines and letters.
+func fewColours(from image.Image) image.Image {
+	size := from.Bounds()
+	counts := map[color.RGBA]int{}
+	for y := size.Min.Y; y < size.Max.Y; y++ {
+		for x := size.Min.X; x < size.Max.X; x++ {
+			counts[rgba(from.At(x, y))]++
+		}
+	}
+	most := slices.SortedFunc(maps.Keys(counts), func(a, b color.RGBA) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a.R, b.R), cmp.Compare(a.G, b.G), cmp.Compare(a.B, b.B), cmp.Compare(a.A, b.A))
+	})
+	var palette color.Palette
+	for _, c := range most[:min(len(most), 256)] {
+		palette = append(palette, c)
+	}
+	nearest := map[color.RGBA]uint8{}
+	for c := range counts {
+		nearest[c] = uint8(palette.Index(c))
+	}
+	to := image.NewPaletted(size, palette)
+	for y := size.Min.Y; y < size.Max.Y; y++ {
+		for x := size.Min.X; x < size.Max.X; x++ {
+			to.SetColorIndex(x, y, nearest[rgba(from.At(x, y))])
+		}
+	}
+	return to
+}
+
+func rgba(c color.Color) color.RGBA {
+	r, g, b, a := c.RGBA()
+	return color.RGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), uint8(a >> 8)}
 }
 
 // level gives graphs next to each other one height.
