@@ -80,8 +80,8 @@ func replication() Board {
 			{"Can the answer be trusted?", []Panel{
 				graph("The tester itself is behind", units.Seconds, "Above some seconds it is the tester that is slow, and not what it tests.",
 					at(Source, "max("+ofTest(metrics.ProducerLate)+")", "producers, of their schedule"),
-					at(Source, "max("+ofTest(metrics.LedgerAge)+")", "oldest ledger at the source"),
-					at(Destination, "max("+ofTest(metrics.LedgerAge)+")", "oldest ledger at the destination")).fromZero().from(30, "red").wide(8),
+					at(Source, "max("+in(Source, metrics.LedgerAge, `test=~"$test"`)+")", "oldest ledger at the source"),
+					at(Destination, "max("+in(Destination, metrics.LedgerAge, `test=~"$test"`)+")", "oldest ledger at the destination")).fromZero().from(30, "red").wide(8),
 				graph("Clocks", units.Seconds, "The destination's clock minus the producers': latencies are wrong by this, plus or minus the bound.",
 					at(Destination, "max("+ofTest(metrics.AuditorClockOffset)+")", "offset"),
 					at(Destination, "max("+ofTest(metrics.AuditorClockBound)+")", "plus or minus")).from(alertClock.Seconds(), "red").wide(8),
