@@ -56,7 +56,7 @@ check: ## All tests; those of load tools and lab with the race detector, and wha
 	$(TEST) -v -run 'TestHistories$$' ./loadgen/verdict
 
 test-dashboards: setup ## Every expression of dashboards and rules against a Prometheus that watches the lab; takes some minutes
-	$(TEST) -tags dashboards -v -run 'TestEveryExpressionHasDataOfARealRun$$' ./lab
+	go test -vet=off -timeout 60m -tags dashboards -v -run 'TestEveryExpressionHasDataOfARealRun$$' ./lab
 
 # stacks is built as it is for its tests: with the coverage that guides a fuzzer, Pulumi's SDKs would take half an hour to compile.
 FUZZ_TIME := 30s
