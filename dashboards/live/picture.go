@@ -39,6 +39,7 @@ const (
 	lineHeight   = 13 * vg.Inch / 96
 	barHeight    = 17 * vg.Inch / 96
 	mostLegends  = 12
+	mostColours  = 64
 )
 
 // colours of lines, for people who see them all and for those who do not: Okabe and Ito's, and darker ones.
@@ -163,7 +164,7 @@ func Render(ctx context.Context, p *Prometheus, b dashboards.Board, r Range, out
 	return nil
 }
 
-// fewColours is the picture in its 256 most frequent colours, which take a third of the space. The others are
+// fewColours is the picture in its 64 most frequent colours, which take a quarter of the space. The others are
 // shades at the edges of lines and letters.
 func fewColours(from image.Image) image.Image {
 	size := from.Bounds()
@@ -177,7 +178,7 @@ func fewColours(from image.Image) image.Image {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a.R, b.R), cmp.Compare(a.G, b.G), cmp.Compare(a.B, b.B), cmp.Compare(a.A, b.A))
 	})
 	var palette color.Palette
-	for _, c := range most[:min(len(most), 256)] {
+	for _, c := range most[:min(len(most), mostColours)] {
 		palette = append(palette, c)
 	}
 	nearest := map[color.RGBA]uint8{}
@@ -336,9 +337,13 @@ func overTime(r Range, y plot.Ticker) *plot.Plot {
 func mark(data draw.Canvas, pl *plot.Plot, events []event) {
 	for i, e := range events {
 		x := data.X(pl.X.Norm(seconds(e.at)))
-		style := draw.LineStyle{Color: eventInk, Width: 0.8, Dashes: []vg.Length{3, 2}}
-		data.StrokeLine2(style, x, data.Min.Y, x, data.Max.Y)
-		write(data, x+2, data.Max.Y-8*vg.Length(1+i%3), 6.5, eventInk, e.name) // names next to each other stay readable
+		data.StrokeLine2(draw.LineStyle{Color: eventInk, Width: 0.8, Dashes: []vg.Length{3, 2}}, x, data.Min.Y, x, data.Max.Y)
+		y := data.Max.Y - 8*vg.Length(1+i%3) // names next to each other stay readable
+		if x+4+style(6.5, eventInk, text.XLeft).Width(e.name) > data.Max.X {
+			writeRight(data, x-2, y, 6.5, eventInk, e.name)
+		} else {
+			write(data, x+2, y, 6.5, eventInk, e.name)
+		}
 	}
 }
 
@@ -525,10 +530,16 @@ type scale struct{ unit string }
 
 // Ticks implements plot.Ticker.
 func (s scale) Ticks(low, high float64) []plot.Tick {
+	whole := 1.0 // what values are round multiples of
+	if s.unit == units.BytesIEC {
+		for whole*1024 <= high {
+			whole *= 1024
+		}
+	}
 	var out []plot.Tick
-	for _, t := range (plot.DefaultTicks{}).Ticks(low, high) {
+	for _, t := range (plot.DefaultTicks{}).Ticks(low/whole, high/whole) {
 		if t.Label != "" {
-			out = append(out, plot.Tick{Value: t.Value, Label: format(s.unit, t.Value)})
+			out = append(out, plot.Tick{Value: t.Value * whole, Label: format(s.unit, t.Value*whole)})
 		}
 	}
 	return out

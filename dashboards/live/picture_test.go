@@ -1,8 +1,11 @@
 package live
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/grafana/grafana-foundation-sdk/go/units"
 )
 
 func TestBarsLastAsLongAsTheirValue(t *testing.T) {
@@ -24,6 +27,18 @@ func TestBarsLastAsLongAsTheirValue(t *testing.T) {
 	for i := range want {
 		if !got[i].from.Equal(want[i].from) || !got[i].to.Equal(want[i].to) || got[i].value != want[i].value {
 			t.Errorf("bar %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+}
+
+func TestAxesHaveRoundValues(t *testing.T) {
+	for unit, want := range map[string]string{units.BytesIEC: "0 B, 100 MiB, 200 MiB, 300 MiB", units.BytesPerSecondSI: "0 B/s, 100 MB/s, 200 MB/s, 300 MB/s"} {
+		var got []string
+		for _, tick := range (scale{unit}).Ticks(0, 320<<20) {
+			got = append(got, tick.Label)
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %q, want %q", unit, strings.Join(got, ", "), want)
 		}
 	}
 }
