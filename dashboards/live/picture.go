@@ -50,12 +50,13 @@ var colours = []color.Color{
 }
 
 var (
-	ink       = color.RGBA{40, 40, 40, 255}
-	faint     = color.RGBA{225, 225, 225, 255}
-	eventInk  = color.RGBA{190, 0, 0, 255}
-	named     = map[string]color.Color{"green": color.RGBA{0, 130, 80, 255}, "orange": color.RGBA{200, 120, 0, 255}, "red": color.RGBA{200, 20, 20, 255}}
-	emptyText = "no data"
-	quietText = "none" // where all is well if there is nothing
+	ink        = color.RGBA{40, 40, 40, 255}
+	faint      = color.RGBA{225, 225, 225, 255}
+	eventInk   = color.RGBA{190, 0, 0, 255}
+	nothingInk = color.RGBA{150, 150, 150, 255}
+	named      = map[string]color.Color{"green": color.RGBA{0, 130, 80, 255}, "orange": color.RGBA{200, 120, 0, 255}, "red": color.RGBA{200, 20, 20, 255}}
+	emptyText  = "no data"
+	quietText  = "none" // where all is well if there is nothing
 )
 
 // event is a fault or a step.
@@ -164,8 +165,8 @@ func Render(ctx context.Context, p *Prometheus, b dashboards.Board, r Range, out
 	return nil
 }
 
-// fewColours is the picture in its 64 most frequent colours, which take a quarter of the space. The others are
-// shades at the edges of lines and letters.
+// fewColours is the picture in 64 colours, which take a quarter of the space: those that it is drawn with, and
+// the most frequent shades of them, which are at the edges of lines and letters.
 func fewColours(from image.Image) image.Image {
 	size := from.Bounds()
 	counts := map[color.RGBA]int{}
@@ -177,9 +178,11 @@ func fewColours(from image.Image) image.Image {
 	most := slices.SortedFunc(maps.Keys(counts), func(a, b color.RGBA) int {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a.R, b.R), cmp.Compare(a.G, b.G), cmp.Compare(a.B, b.B), cmp.Compare(a.A, b.A))
 	})
-	var palette color.Palette
-	for _, c := range most[:min(len(most), mostColours)] {
-		palette = append(palette, c)
+	palette := color.Palette(slices.Concat([]color.Color{color.RGBA{255, 255, 255, 255}, ink, faint, eventInk, nothingInk}, colours, []color.Color{named["green"], named["orange"], named["red"]}))
+	for _, c := range most {
+		if len(palette) < mostColours && palette[palette.Index(c)] != color.Color(c) {
+			palette = append(palette, c)
+		}
 	}
 	nearest := map[color.RGBA]uint8{}
 	for c := range counts {
@@ -273,7 +276,7 @@ func (d *drawn) draw(canvas draw.Canvas, height vg.Length, r Range, events []eve
 		if d.panel.Quiet() {
 			nothing = quietText
 		}
-		write(area, area.Min.X+margin/2, area.Min.Y+area.Size().Y/2-6, 9, color.Gray{150}, nothing)
+		write(area, area.Min.X+margin/2, area.Min.Y+area.Size().Y/2-6, 9, nothingInk, nothing)
 		return nil
 	}
 	switch d.panel.Kind {

@@ -1,6 +1,8 @@
 package live
 
 import (
+	"image"
+	"image/color"
 	"strings"
 	"testing"
 	"time"
@@ -40,5 +42,28 @@ func TestAxesHaveRoundValues(t *testing.T) {
 		if strings.Join(got, ", ") != want {
 			t.Errorf("%s: %q, want %q", unit, strings.Join(got, ", "), want)
 		}
+	}
+}
+
+func TestAPictureKeepsTheColoursThatItIsDrawnWith(t *testing.T) {
+	// Hundreds of shades, each more often there than the colours of lines.
+	from := image.NewRGBA(image.Rect(0, 0, 300, 20))
+	for x := range 300 {
+		for y := range 20 {
+			from.Set(x, y, color.RGBA{uint8(x), uint8(x / 2), 77, 255})
+		}
+	}
+	drawn := append([]color.Color{ink, faint, eventInk, named["green"], named["orange"], named["red"]}, colours...)
+	for i, c := range drawn {
+		from.Set(i, 0, c)
+	}
+	to := fewColours(from)
+	for i, c := range drawn {
+		if rgba(to.At(i, 0)) != rgba(c) {
+			t.Errorf("%v has become %v", c, to.At(i, 0))
+		}
+	}
+	if n := len(to.ColorModel().(color.Palette)); n != mostColours {
+		t.Errorf("%d colours", n)
 	}
 }
