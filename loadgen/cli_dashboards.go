@@ -16,6 +16,7 @@ import (
 
 	"github.com/AppsFlyer/kafka-mirror-tester/dashboards"
 	"github.com/AppsFlyer/kafka-mirror-tester/dashboards/live"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 )
 
 func dashboardsCommand(a *app) *cobra.Command {
@@ -66,7 +67,7 @@ func (w *watched) Validate() error {
 			continue
 		}
 		if u, err := url.Parse(f.at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			errs = append(errs, fmt.Errorf("--%s %q is not the address of a Prometheus, such as http://127.0.0.1:9090", f.flag, f.at))
+			errs = append(errs, fmt.Errorf("--%s %q is not the address of a Prometheus, such as http://127.0.0.1:9090", f.flag, connect.Shown(f.at)))
 		}
 	}
 	now := time.Now()

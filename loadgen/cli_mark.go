@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
 
@@ -40,7 +41,7 @@ that outages and latencies can be told apart by it.`,
 			errs = append(errs, fmt.Errorf("--side %q: use source, destination or shared", event.Side))
 		}
 		if u, err := url.Parse(auditor); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			errs = append(errs, fmt.Errorf("--auditor %q: use the address of an auditor, such as http://127.0.0.1:8002", auditor))
+			errs = append(errs, fmt.Errorf("--auditor %q: use the address of an auditor, such as http://127.0.0.1:8002", connect.Shown(auditor)))
 		}
 		return errors.Join(errs...)
 	}))

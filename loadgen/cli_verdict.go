@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/report"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 )
@@ -27,7 +28,7 @@ func (s *verdictSource) Validate() error {
 	}
 	if s.URL != "" {
 		if u, err := url.Parse(s.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			return fmt.Errorf("--url %q is not the address of an auditor, such as http://127.0.0.1:8002", s.URL)
+			return fmt.Errorf("--url %q is not the address of an auditor, such as http://127.0.0.1:8002", connect.Shown(s.URL))
 		}
 	}
 	return nil

@@ -47,7 +47,7 @@ func writeJSON(path string, v any) error {
 
 // What a configuration file or a log may have that nobody else should see.
 var (
-	secretValue = regexp.MustCompile(`(?im)^(.*?(?:password|passwd|secret|sasl\.jaas\.config|ssl\.keystore\.key)[^=:\n]*[=:][ \t]*)\S.*$`)
+	secretValue = regexp.MustCompile(`(?im)^(.*?(?:password|passwd|secret|token|authorization|sasl\.jaas\.config|ssl\.keystore\.key)[^=:\n]*[=:][ \t]*)\S.*$`)
 	secretKey   = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)`)
 )
 

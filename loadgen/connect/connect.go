@@ -45,6 +45,20 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
 // MarshalText returns stars, for JSON.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
+// Shown returns an address that a user gave as it may be shown: without what stands before an @, which may be
+// a name and a password.
+func Shown(address string) string {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return address
+	}
+	scheme := ""
+	if i := strings.Index(address, "://"); i >= 0 && i < at {
+		scheme = address[:i+len("://")]
+	}
+	return scheme + hidden + address[at:]
+}
+
 // Config says how one Kafka cluster is reached.
 //
 // There is no setting for socket buffers: Go leaves them to the kernel, which
@@ -131,6 +145,9 @@ func (c *Config) Validate() error {
 }
 
 func validateAddress(address string) error {
+	if strings.Contains(address, "@") {
+		return fmt.Errorf("bootstrap server %q: write host:port without a user: use --sasl-user, and --sasl-password-file or LOADGEN_SASL_PASSWORD", Shown(address))
+	}
 	if strings.Contains(address, "://") {
 		return fmt.Errorf("bootstrap server %q: write host:port without a scheme", address)
 	}
