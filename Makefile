@@ -16,7 +16,7 @@ DESTINATION := eu-west-1
 INFRA := $(shell go list ./infra/... ./stacks/... ./images/... ./preflight/... ./dashboards/... ./scenario/...)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab scenarios test lint check test-dashboards test-pulumi test-replicators fuzz secrets versions images preflight where destroy bench clean
+.PHONY: help setup build demo lab scenarios test lint check soak test-dashboards test-pulumi test-replicators fuzz secrets versions images preflight where destroy bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ check: ## All tests; those of load tools and lab with the race detector, and wha
 	$(TEST) -race $(filter-out $(INFRA),$(shell go list ./...))
 	$(TEST) -run 'Heap|Alloc|Mistakes' ./loadgen/...
 	$(TEST) -v -run 'TestHistories$$' ./loadgen/verdict
+
+soak: setup ## Break load tools, ledger brokers and network at random on real Kafka for an hour, or ARGS='--duration 5m --seed 7'; not in make test
+	go test -vet=off -count=1 -timeout 0 -tags soak -v -run 'TestSoak$$' ./lab -args --report $(CURDIR)/soak-report $(ARGS)
 
 test-dashboards: setup ## Every expression of dashboards and rules against a Prometheus that watches the lab; takes some minutes
 	go test -vet=off -timeout 60m -tags dashboards -v -run 'TestEveryExpressionHasDataOfARealRun$$' ./lab

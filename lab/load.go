@@ -48,9 +48,7 @@ func (l *Lab) startTool(ctx context.Context, side, name string, port int, tee io
 		return nil, err
 	}
 	t := &tool{url: "http://" + seat.listen(), seat: seat, side: side}
-	argv := append([]string{l.binary}, args...)
-	argv = append(argv, "--test-id", l.config().TestID, "--settings-file", l.settings(side), "--metrics-address", seat.listen())
-	if t.process, err = l.sup.start(command{name: name, argv: argv, tee: tee, in: seat.start()}); err != nil {
+	if t.process, err = l.sup.start(command{name: name, argv: l.toolArgv(side, seat, args), tee: tee, in: seat.start()}); err != nil {
 		return nil, err
 	}
 	job, pod := podName(name)
@@ -58,6 +56,12 @@ func (l *Lab) startTool(ctx context.Context, side, name string, port int, tee io
 		return t, err
 	}
 	return t, await(ctx, l.cfg.StartTimeout, name, func(ctx context.Context) error { return t.call(ctx, http.MethodGet, "/readyz", nil, nil) })
+}
+
+// toolArgv is how a load tool is started, with the flags that all of them have.
+func (l *Lab) toolArgv(side string, at seat, args []string) []string {
+	return append(append([]string{l.binary}, args...),
+		"--test-id", l.config().TestID, "--settings-file", l.settings(side), "--metrics-address", at.listen())
 }
 
 // settings is the file that the load tools of a side read again and again.
@@ -103,19 +107,8 @@ func (l *Lab) startLoad(ctx context.Context) error {
 		if err := l.startConsumers(ctx, c.Destination.Consumers); err != nil {
 			return err
 		}
-		args := append([]string{
-			"audit", "--source-bootstrap-servers", strings.Join(l.Source.BootstrapServers(Destination), ","),
-			"--destination-bootstrap-servers", strings.Join(l.Destination.BootstrapServers(Destination), ","),
-			"--drain-idle", l.drainIdle().String(), "--output", l.cfg.Output,
-		}, securityFlags(l.Source.access)...)
-		for _, e := range c.Destination.Expectations {
-			args = append(args, "--expect", e)
-		}
-		for _, note := range l.net.notes() {
-			args = append(args, "--note", note)
-		}
 		var err error
-		if l.auditor, err = l.startTool(ctx, Destination, "auditor", metrics.AuditorPort, l.out, args...); err != nil {
+		if l.auditor, err = l.startTool(ctx, Destination, "auditor", metrics.AuditorPort, l.out, l.auditorArgs(c)...); err != nil {
 			return err
 		}
 		l.out.say("auditor %s, and the report so far at %s/report", l.auditor.url, l.auditor.url)
@@ -132,12 +125,39 @@ func (l *Lab) drainIdle() time.Duration {
 	return max(l.cfg.DrainIdle, l.replicator.patience())
 }
 
+func (l *Lab) auditorArgs(c scenario.Config) []string {
+	args := append([]string{
+		"audit", "--source-bootstrap-servers", strings.Join(l.Source.BootstrapServers(Destination), ","),
+		"--destination-bootstrap-servers", strings.Join(l.Destination.BootstrapServers(Destination), ","),
+		"--drain-idle", l.drainIdle().String(), "--output", l.cfg.Output,
+	}, securityFlags(l.Source.access)...)
+	for _, e := range c.Destination.Expectations {
+		args = append(args, "--expect", e)
+	}
+	for _, note := range l.net.notes() {
+		args = append(args, "--note", note)
+	}
+	return args
+}
+
+func (l *Lab) consumerArgs(index, count int) []string {
+	return append([]string{
+		"consume", "--bootstrap-servers", strings.Join(l.Destination.BootstrapServers(Destination), ","), "--id", fmt.Sprintf("consumer-%d", index),
+		"--instances", strconv.Itoa(count), "--index", strconv.Itoa(index),
+	}, securityFlags(l.Destination.access)...)
+}
+
+func (l *Lab) producerArgs(s scenario.Source, index int) []string {
+	return append([]string{
+		"produce", "--bootstrap-servers", strings.Join(l.Source.BootstrapServers(Source), ","), "--id", fmt.Sprintf("producer-%d", index),
+		"--compressibility", strconv.FormatFloat(s.Compressibility, 'f', -1, 64), fmt.Sprintf("--use-message-headers=%t", s.UseMessageHeaders),
+	}, securityFlags(l.Source.access)...)
+}
+
 func (l *Lab) startConsumers(ctx context.Context, count int) error {
 	l.consumers = nil
 	for i := range count {
-		t, err := l.startTool(ctx, Destination, fmt.Sprintf("consumer %d", i), metrics.ConsumerPort, nil, append([]string{
-			"consume", "--bootstrap-servers", strings.Join(l.Destination.BootstrapServers(Destination), ","), "--id", fmt.Sprintf("consumer-%d", i),
-			"--instances", strconv.Itoa(count), "--index", strconv.Itoa(i)}, securityFlags(l.Destination.access)...)...)
+		t, err := l.startTool(ctx, Destination, fmt.Sprintf("consumer %d", i), metrics.ConsumerPort, nil, l.consumerArgs(i, count)...)
 		if err != nil {
 			return err
 		}
@@ -156,10 +176,7 @@ func (l *Lab) setProducers(ctx context.Context, s scenario.Source) error {
 		}
 	}
 	for i := len(l.producers); i < s.Producers; i++ {
-		t, err := l.startTool(ctx, Source, fmt.Sprintf("producer %d", i), metrics.ProducerPort, nil, append([]string{
-			"produce", "--bootstrap-servers", strings.Join(l.Source.BootstrapServers(Source), ","), "--id", fmt.Sprintf("producer-%d", i),
-			"--compressibility", strconv.FormatFloat(s.Compressibility, 'f', -1, 64), fmt.Sprintf("--use-message-headers=%t", s.UseMessageHeaders),
-		}, securityFlags(l.Source.access)...)...)
+		t, err := l.startTool(ctx, Source, fmt.Sprintf("producer %d", i), metrics.ProducerPort, nil, l.producerArgs(s, i)...)
 		if err != nil {
 			return err
 		}

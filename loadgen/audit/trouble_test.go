@@ -144,7 +144,8 @@ func (d *deaf) Read(b []byte) (int, error) {
 func TestDestinationDeletedAtTheEnd(t *testing.T) {
 	p := newPair(t)
 	p.deliver(t, "p1", 7)
-	a := p.auditor(t, func(c *Config) { c.Quiet = time.Nanosecond })
+	// Few looks, so that the topic is missed by too few of them before the end.
+	a := p.auditor(t, func(c *Config) { c.Quiet, c.Interval, c.DeadAfter = time.Nanosecond, time.Second, 2*time.Second })
 	ended, _ := p.begin(t, a, false)
 	if err := p.clusters[1].DeleteTopic("load"); err != nil {
 		t.Fatal(err)
