@@ -14,11 +14,11 @@ import (
 // Limits of alerts, and of the colours of panels that show the same.
 const (
 	alertLatency   = 30 * time.Second       // the talk's
-	alertLag       = time.Minute            // age of the oldest record that is not at the destination
-	alertStalled   = 30 * time.Second       // likewise, of a partition of which nothing moves
-	alertClock     = 250 * time.Millisecond // of the clocks' offset, and of its bound
-	alertLedger    = 30 * time.Second       // age of a ledger
-	held           = 0.95                   // share of the throughput that counts as held
+	alertLag       = time.Minute            // age of the oldest record that is not at the destination: a fifth of the retention, after which it is lost
+	alertStalled   = 30 * time.Second       // likewise, of a partition of which nothing moves: longer than the election of a leader or a rebalance of healthy ones
+	alertClock     = 250 * time.Millisecond // of the clocks' offset, and of its bound: three times the round trip across the ocean, half of which is the bound without any fault
+	alertLedger    = 30 * time.Second       // age of a ledger, which is stored each second: RPO and time of recovery are this wrong
+	held           = 0.95                   // share of the throughput that counts as held: a rate over a minute of samples each 15 s is a few per cent wrong
 	alertRetention = 5 * time.Minute        // the stacks' retention, the talk's
 )
 
@@ -182,7 +182,7 @@ func clusterAlerts(retention time.Duration) Group {
 			"The disk of {{ $labels.instance }} will be full before retention deletes",
 			fmt.Sprintf("At the pace of the last ten minutes its root volume, where Kafka's logs lie, is full within %s, and records are kept for so long.", kept),
 			"Lower the throughput or the retention, or give the nodes larger disks (nodeDisk). A full disk stops the broker."),
-		alert("ReplicatorProducerErrors", critical, "", by("namespace, job", "sum", `increase(kafka_producer_record_error_total{job=~"mirrormaker2|ureplicator|brooklin"}[2m])`)+" > 2",
+		alert("ReplicatorProducerErrors", critical, "", by("namespace, job", "sum", `increase(kafka_producer_record_error_total{job=~"mirrormaker2|ureplicator|brooklin",`+ofRecords+`}[2m])`)+" > 2",
 			"{{ $labels.job }} could not write {{ $value | humanize }} records",
 			"Its producers gave up on them in the last two minutes. Whether they are tried again is the replicator's affair.",
 			"See its log for the reason. Then see whether the auditor reports them as skipped."),

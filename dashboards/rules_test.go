@@ -197,6 +197,7 @@ var alertCases = map[string][]history{
 	},
 	"ReplicatorProducerErrors": {
 		{"three", series{`kafka_producer_record_error_total{namespace="destination",job="brooklin",pod="a",client="x"}`: "0x10 5x10"}, "4m", true},
+		{"MirrorMaker 2's offset syncs, as recorded when a source broker died", series{`kafka_producer_record_error_total{namespace="destination",job="mirrormaker2",pod="a",client="source->destination|MirrorSourceConnector-2|offset-syncs-source-producer"}`: "0x10 21x10"}, "4m", false},
 		{"of another program", series{`kafka_producer_record_error_total{namespace="destination",job="other",pod="a",client="x"}`: "0x10 5x10"}, "4m", false},
 		{"none", series{`kafka_producer_record_error_total{namespace="destination",job="brooklin",pod="a",client="x"}`: "0x20"}, "4m", false},
 	},
