@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human"
 )
 
 // mistakes collects what is wrong with a stack's configuration, from all who look at it. A value is looked
@@ -26,7 +28,7 @@ func (m *mistakes) add(err error) {
 		if m.refused[k] || m.refused[e.Error()] || refused[e.Error()] {
 			continue
 		}
-		m.found = append(m.found, e)
+		m.found = append(m.found, shownError{e})
 		refused[k], refused[e.Error()] = true, true
 	}
 	if m.refused == nil {
@@ -36,6 +38,15 @@ func (m *mistakes) add(err error) {
 		m.refused[k] = true
 	}
 }
+
+// shownError is an error that quotes a value, as a terminal can show it on one line.
+type shownError struct{ error }
+
+// Error implements error.
+func (e shownError) Error() string { return human.Line(e.error.Error()) }
+
+// Unwrap returns the error itself.
+func (e shownError) Unwrap() error { return e.error }
 
 // refuses says whether one of the keys has been refused.
 func (m *mistakes) refuses(keys ...string) bool {

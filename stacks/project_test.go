@@ -219,6 +219,8 @@ func TestMistakesInAStacksConfigurationAreNamed(t *testing.T) {
 		"no versions":               {source, map[string]string{"versions": "{}", "nodeRelease": ""}, []string{`versions.vpcCni: "": run make versions`, `nodeRelease: "": run make versions`}},
 		"unknown version":           {source, map[string]string{"versions": `{"kafka":"3.9"}`}, []string{"versions.kafka: there is no such version"}},
 		"two peers":                 {destination, map[string]string{"peerBootstrap": "kafka:9092"}, []string{"peerBootstrap: the stack us-east-1 says where"}},
+		"no bound":                  {source, map[string]string{"maxHourlyUSD": "NaN", "nodeHourlyUSD": "Inf"}, []string{"maxHourlyUSD: NaN: use the most", "nodeHourlyUSD: +Inf: use what"}},
+		"unprintable":               {source, map[string]string{"testId": "a\x1b[2Jb"}, []string{`testId: "a\x1b[2Jb"`}},
 		"no time":                   {source, map[string]string{"expires": "tomorrow"}, []string{`expires: "tomorrow"`, "2026-12-24T18:00:00Z"}},
 		"region of a cluster":       {source, map[string]string{"kubeconfig": "x", "fault": `{"kind":"region-partition","duration":"1m","run":1}`}, []string{"region-partition: an existing cluster"}},
 		"all at once": {source, map[string]string{"brokers": "41", "vpcCidr": "", "throughput": "fast", "nope": "1"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -213,8 +214,11 @@ func (s *Settings) validate(stack *Stack) error {
 	if _, err := time.Parse(time.RFC3339, s.Expires); s.Expires != "" && err != nil {
 		refuse("expires: %q: use a time such as 2026-12-24T18:00:00Z, or leave it out", s.Expires)
 	}
-	if s.MaxHourlyUSD < 0 {
+	if !(s.MaxHourlyUSD >= 0) || math.IsInf(s.MaxHourlyUSD, 0) { // not a number bounds nothing
 		refuse("maxHourlyUSD: %v: use the most that an hour may cost, or 0 for no bound", s.MaxHourlyUSD)
+	}
+	if !(s.NodeHourlyUSD >= 0) || math.IsInf(s.NodeHourlyUSD, 0) {
+		refuse("nodeHourlyUSD: %v: use what a node costs in an hour, or 0 for the price that is known here", s.NodeHourlyUSD)
 	}
 	for _, e := range stack.Destination.Expectations {
 		if _, err := verdict.ParseExpectation(e); err != nil {
