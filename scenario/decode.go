@@ -9,6 +9,8 @@ import (
 
 	"github.com/agext/levenshtein"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human"
 )
 
 // decoder fills structs from YAML by their json tags, the names that configuration has everywhere. It
@@ -171,6 +173,7 @@ func fields(v reflect.Value) map[string]reflect.Value {
 }
 
 func join(path, key string) string {
+	key = human.Line(key)
 	if path == "" {
 		return key
 	}

@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -320,9 +319,6 @@ func (r *Result) assign(events []verdict.Event) {
 	}
 }
 
-// ErrResultSchema is wrapped when a result is of another version.
-var ErrResultSchema = errors.New("unknown schema")
-
 // ReadResult reads the result of the run in dir.
 func ReadResult(dir string) (*Result, error) {
 	text, err := os.ReadFile(filepath.Join(dir, ResultFile))
@@ -330,11 +326,8 @@ func ReadResult(dir string) (*Result, error) {
 		return nil, err
 	}
 	r := &Result{}
-	if err := json.Unmarshal(text, r); err != nil {
+	if err := verdict.Decode(text, ResultSchema, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, ResultFile), err)
-	}
-	if r.Schema != ResultSchema {
-		return nil, fmt.Errorf("%s: schema %q, this program reads %q: %w", filepath.Join(dir, ResultFile), r.Schema, ResultSchema, ErrResultSchema)
 	}
 	r.Dir = dir
 	return r, nil

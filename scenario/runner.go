@@ -3,7 +3,6 @@ package scenario
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -133,11 +132,8 @@ func ReadPlan(dir string) (*Plan, error) {
 		return nil, fmt.Errorf("resume: %w: name what loadgen scenario run was given as --output", err)
 	}
 	p := &Plan{}
-	if err := json.Unmarshal(text, p); err != nil {
+	if err := verdict.Decode(text, PlanSchema, p); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, planFile), err)
-	}
-	if p.Schema != PlanSchema {
-		return nil, fmt.Errorf("%s: schema %q, this program reads %q", filepath.Join(dir, planFile), p.Schema, PlanSchema)
 	}
 	return p, nil
 }

@@ -9,14 +9,26 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human"
 )
+
+// FileVersion is the version of the form of scenario files that is read. It changes when a key changes its meaning
+// or goes; new keys alone do not change it.
+const FileVersion = 1
+
+// ErrFileVersion is wrapped when a file is of another version.
+var ErrFileVersion = errors.New("unknown version")
 
 // Scenario is a test that is played: a baseline, what is changed when, and what is expected.
 type Scenario struct {
+	// Version is that of the file's form. Left out it is FileVersion.
+	Version int `json:"version"`
 	// Name is that of its file.
 	Name string `json:"name"`
 	// About says what is tested.
@@ -108,20 +120,29 @@ func Parse(name string, text []byte) (*Scenario, error) { return ParseWith(name,
 // ParseWith is Parse with some settings of the baseline changed, each such as
 // "source.throughput=5k/s" or "destination.replicatorConfig={tasks.max: 8}"; "duration=2h" changes the
 // scenario's duration.
-func ParseWith(name string, text []byte, settings []string) (*Scenario, error) {
+func ParseWith(name string, text []byte, settings []string) (_ *Scenario, err error) {
+	defer func() {
+		if err != nil {
+			err = shownError{err}
+		}
+	}()
 	var root yaml.Node
 	in := yaml.NewDecoder(bytes.NewReader(text))
 	switch err := in.Decode(&root); {
 	case errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("scenario %s: the file is empty", name)
+		return nil, fmt.Errorf("scenario %s: the file is empty", human.Line(name))
 	case err != nil:
-		return nil, fmt.Errorf("scenario %s: %w", name, err)
+		return nil, fmt.Errorf("scenario %s: %w", human.Line(name), err)
 	}
 	if err := in.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("scenario %s: more than one document: a file has one scenario", name)
+		return nil, fmt.Errorf("scenario %s: more than one document: a file has one scenario", human.Line(name))
+	}
+	if err := fileVersion(root.Content[0]); err != nil {
+		return nil, fmt.Errorf("scenario %s: %w", human.Line(name), err)
 	}
 	d := &decoder{}
 	var f file
+	f.Version = FileVersion
 	d.value(root.Content[0], reflect.ValueOf(&f).Elem(), "")
 	s := &f.Scenario
 	s.Source = text
@@ -130,7 +151,7 @@ func ParseWith(name string, text []byte, settings []string) (*Scenario, error) {
 	for _, setting := range settings {
 		if text, ok := strings.CutPrefix(setting, "duration="); ok {
 			if err := s.Duration.UnmarshalText([]byte(text)); err != nil {
-				d.errs = append(d.errs, fmt.Errorf("--set %s: %w", setting, err))
+				d.errs = append(d.errs, fmt.Errorf("--set %s: %w", human.Line(setting), err))
 			}
 			continue
 		}
@@ -152,10 +173,33 @@ func ParseWith(name string, text []byte, settings []string) (*Scenario, error) {
 	}
 	d.check(s, name)
 	if len(d.errs) > 0 {
-		return nil, fmt.Errorf("scenario %s:\n%w", name, errors.Join(d.errs...))
+		return nil, fmt.Errorf("scenario %s:\n%w", human.Line(name), errors.Join(d.errs...))
 	}
 	return s, nil
 }
+
+// fileVersion refuses a file of another version before anything else of it is read: what that has that is not
+// known here is no mistake.
+func fileVersion(n *yaml.Node) error {
+	if n.Kind != yaml.MappingNode {
+		return nil // which is refused later
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if key, value := n.Content[i], n.Content[i+1]; key.Value == "version" && value.Value != strconv.Itoa(FileVersion) {
+			return fmt.Errorf("line %d: version: %q, and this program reads %d: use the loadgen that it was written for, or leave the key out: %w", value.Line, value.Value, FileVersion, ErrFileVersion)
+		}
+	}
+	return nil
+}
+
+// shownError is an error that quotes a file, as a terminal can show it.
+type shownError struct{ error }
+
+// Error implements error.
+func (e shownError) Error() string { return human.Lines(e.error.Error()) }
+
+// Unwrap returns the error itself.
+func (e shownError) Unwrap() error { return e.error }
 
 // config changes what n names of c.
 func (d *decoder) config(n *yaml.Node, c *Config, path string) {
@@ -194,7 +238,7 @@ func (d *decoder) setting(text string, c *Config) {
 	key, value, ok := strings.Cut(text, "=")
 	var n yaml.Node
 	if err := yaml.Unmarshal([]byte(value), &n); !ok || err != nil || len(n.Content) != 1 {
-		d.errs = append(d.errs, fmt.Errorf("--set %s: write it as KEY=VALUE, such as source.throughput=5k/s", text))
+		d.errs = append(d.errs, fmt.Errorf("--set %s: write it as KEY=VALUE, such as source.throughput=5k/s", human.Line(text)))
 		return
 	}
 	node := n.Content[0]
@@ -221,7 +265,7 @@ func (d *decoder) setting(text string, c *Config) {
 	}
 	d.config(node, c, "")
 	for i := before; i < len(d.errs); i++ {
-		d.errs[i] = fmt.Errorf("--set %s: %w", text, d.errs[i])
+		d.errs[i] = fmt.Errorf("--set %s: %w", human.Line(text), d.errs[i])
 	}
 }
 
@@ -241,9 +285,9 @@ func (d *decoder) check(s *Scenario, name string) {
 	refuse := func(format string, args ...any) { d.errs = append(d.errs, fmt.Errorf(format, args...)) }
 	switch {
 	case s.Name == "":
-		refuse("name is missing: it is that of the file, %s", name)
+		refuse("name is missing: it is that of the file, %s", human.Line(name))
 	case s.Name != name:
-		refuse("name: %q, and the file is called %s.yaml: they must be the same", s.Name, name)
+		refuse("name: %q, and the file is called %s.yaml: they must be the same", s.Name, human.Line(name))
 	case !namePattern.MatchString(s.Name):
 		refuse("name: %q: use 1 to 60 lower-case letters, digits and dashes", s.Name)
 	}

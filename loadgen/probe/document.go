@@ -2,7 +2,6 @@ package probe
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
@@ -12,9 +11,6 @@ import (
 // Schema names the version of the JSON document. It changes when a field
 // changes its meaning or goes; new fields alone do not change it.
 const Schema = "kafka-mirror-tester/probe/v1"
-
-// ErrSchema is wrapped by Read when the document is of another version.
-var ErrSchema = errors.New("unknown schema")
 
 // Document is what a probe leaves behind.
 type Document struct {
@@ -97,12 +93,13 @@ type Finding struct {
 
 // Read reads a document and refuses other schemas.
 func Read(r io.Reader) (*Document, error) {
-	var d Document
-	if err := json.NewDecoder(r).Decode(&d); err != nil {
-		return nil, fmt.Errorf("read the probe's result: %w: want the JSON that a probe wrote", err)
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read the probe's result: %w", err)
 	}
-	if d.Schema != Schema {
-		return nil, fmt.Errorf("read the probe's result: schema %q, this program reads %q: %w", d.Schema, Schema, ErrSchema)
+	var d Document
+	if err := verdict.Decode(text, Schema, &d); err != nil {
+		return nil, fmt.Errorf("read the probe's result: %w: want the JSON that a probe wrote", err)
 	}
 	return &d, nil
 }

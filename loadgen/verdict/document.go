@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/intervals"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
@@ -53,14 +55,57 @@ var ErrSchema = errors.New("unknown schema")
 
 // Read reads a document and refuses other schemas.
 func Read(r io.Reader) (*Document, error) {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read verdict: %w", err)
+	}
 	var d Document
-	if err := json.NewDecoder(r).Decode(&d); err != nil {
+	if err := Decode(text, Schema, &d); err != nil {
 		return nil, fmt.Errorf("read verdict: %w: want a verdict.json", err)
 	}
-	if d.Schema != Schema {
-		return nil, fmt.Errorf("read verdict: schema %q, this program reads %q: %w", d.Schema, Schema, ErrSchema)
-	}
 	return &d, nil
+}
+
+// Decode reads a JSON document of this schema, such as kafka-mirror-tester/verdict/v1, into v. The schema is looked at
+// first: what another version has of other types is no mistake in the document.
+func Decode(text []byte, schema string, v any) error {
+	var found struct {
+		Schema json.RawMessage `json:"schema"`
+	}
+	if err := json.Unmarshal(text, &found); err != nil {
+		return err
+	}
+	var is string
+	if found.Schema == nil {
+		return fmt.Errorf("it names no schema, and this program reads %q: %w", schema, ErrSchema)
+	}
+	if err := json.Unmarshal(found.Schema, &is); err != nil || is != schema {
+		return fmt.Errorf("schema %s, this program reads %q%s: %w", found.Schema, schema, advice(is, schema), ErrSchema)
+	}
+	return json.Unmarshal(text, v)
+}
+
+// advice says which program reads another version of the same document.
+func advice(is, want string) string {
+	kind, version, _ := cutVersion(want)
+	other, found, ok := cutVersion(is)
+	switch {
+	case !ok || other != kind:
+		return ", which is another document"
+	case found > version:
+		return ": a newer loadgen wrote it: use that one, or a newer"
+	default:
+		return ": an older loadgen wrote it: use that one (loadgen version)"
+	}
+}
+
+func cutVersion(schema string) (kind string, version int, ok bool) {
+	i := strings.LastIndex(schema, "/v")
+	if i < 0 {
+		return schema, 0, false
+	}
+	version, err := strconv.Atoi(schema[i+2:])
+	return schema[:i], version, err == nil
 }
 
 // Write writes the document, indented.
