@@ -25,7 +25,7 @@ func installed(t *testing.T, variable string, set func(*Config, string)) *real {
 	}
 	r := newReal(t)
 	cfg := r.lab.cfg
-	cfg.Ocean, cfg.Delay = OceanTUN, 10*time.Millisecond
+	cfg.Ocean, cfg.Delay, cfg.StartTimeout = OceanTUN, 10*time.Millisecond, 10*time.Minute
 	set(&cfg, home)
 	l, err := New(cfg, slog.New(slog.DiscardHandler), testOutput{t})
 	r.must(err)
@@ -48,7 +48,19 @@ func (r *real) baseline(replicator string) testConfig {
 	return base
 }
 
-// verdict drains, and compares what the auditor says with what is in both clusters.
+// breakWorker has worker 1 down for some seconds, and returns when it is back.
+func (r *real) breakWorker(next scenario.Config) {
+	r.Helper()
+	next.Destination.Fault = scenario.Fault{Kind: "worker-outage", Victims: []int{1}, Duration: scenario.Duration(10 * time.Second), Run: 1}
+	r.converge(next)
+	select {
+	case <-r.lab.faults[Destination].ended:
+	case <-time.After(10 * time.Minute):
+		r.Fatal("the worker is not back")
+	}
+}
+
+// judge drains, and compares what the auditor says with what is in both clusters.
 func (r *real) judge(topics ...string) {
 	r.Helper()
 	doc, err := r.lab.Drain(r.Context())
@@ -85,8 +97,7 @@ func TestRealUReplicator(t *testing.T) {
 	r.converge(next)
 	next.Source.Partitions, next.Destination.Partitions, next.Destination.PartitionGrowth = 8, 8, scenario.GrowthCure
 	r.converge(next)
-	next.Destination.Fault = scenario.Fault{Kind: "worker-outage", Victims: []int{1}, Duration: scenario.Duration(5 * time.Second), Run: 1}
-	r.converge(next)
+	r.breakWorker(next)
 	r.judge("load", "load2")
 }
 
@@ -99,7 +110,6 @@ func TestRealBrooklin(t *testing.T) {
 	next := base.Config
 	next.Source.Partitions, next.Destination.Partitions, next.Destination.PartitionGrowth = 8, 8, scenario.GrowthDestinationFirst
 	r.converge(next)
-	next.Destination.Fault = scenario.Fault{Kind: "worker-outage", Victims: []int{1}, Duration: scenario.Duration(5 * time.Second), Run: 1}
-	r.converge(next)
+	r.breakWorker(next)
 	r.judge("load")
 }

@@ -129,15 +129,18 @@ func (u *uReplicator) ready(ctx context.Context, n *node) error {
 	return err
 }
 
-// concerns: of other topics, of more partitions, and of what was to be told while nobody was there.
+// concerns: of other topics, of more partitions, and of what there was to be told while nobody was there.
 func (u *uReplicator) concerns(was, next scenario.Config) bool {
 	from, to := was.Destination, next.Destination
+	if to.Controllers == 0 {
+		return false
+	}
 	return !slices.Equal(from.Topics, to.Topics) || from.Partitions != to.Partitions || from.PartitionGrowth != to.PartitionGrowth ||
-		from.Controllers == 0 && to.Controllers > 0
+		from.Controllers == 0
 }
 
 // register tells a controller of the topics and their partitions at the destination, as the stacks' Job
-// does. While there is no controller nobody can be told.
+// does. A test that begins without a controller tells nobody.
 func (u *uReplicator) register(ctx context.Context) error {
 	l := u.lab
 	d := l.config().Destination
