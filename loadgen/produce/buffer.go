@@ -67,15 +67,18 @@ func (b *buffer) fullFor(now time.Time) time.Duration {
 // slot is used again and again, so that a record costs no allocation: not for
 // its value, and not for a promise of its own either.
 type slot struct {
-	record   kgo.Record
-	payload  message.Payload
-	promise  func(*kgo.Record, error) // resolve
+	record kgo.Record
+	// These stand beside the record's offset, which the client writes just before
+	// it tells the outcome: they share a cache line.
 	stream   *stream
 	sequence uint64
 	intended int64 // Unix microseconds
 	cost     int64 // in the buffer
-	lost     uint64
-	_        [16]byte // whole cache lines
+
+	payload message.Payload
+	promise func(*kgo.Record, error) // resolve
+	lost    uint64
+	_       [16]byte // whole cache lines
 }
 
 // slot returns one that is not in use, for a message of this size. Outcomes are
