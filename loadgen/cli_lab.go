@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab"
+	"github.com/AppsFlyer/kafka-mirror-tester/lab/ocean"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
@@ -91,7 +92,7 @@ What you do to them in the meantime is marked in the report by loadgen mark.`,
 	f.DurationVar(&c.StartTimeout, "start-timeout", c.StartTimeout, "bound on each start")
 	f.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "bound on the drain")
 	a.labFlags(cmd, &c)
-	cmd.AddCommand(labCleanCommand(a))
+	cmd.AddCommand(labCleanCommand(a), labOceanCommand(a))
 	completeWith(cmd, "kill", lab.Source, lab.Destination, lab.None)
 	completeWith(cmd, "replicator", scenario.MirrorMaker2, scenario.UReplicator, scenario.Brooklin, scenario.NoReplicator)
 	return cmd
@@ -115,6 +116,24 @@ func (a *app) labFlags(cmd *cobra.Command, c *lab.Config) {
 	f.StringSliceVar(&c.DestinationServers, "destination-bootstrap", nil, "brokers of a destination cluster that exists")
 	a.securityFlags(cmd, &c.Access)
 	completeWith(cmd, "ocean", lab.OceanAuto, lab.OceanOff, lab.OceanTUN, lab.OceanProxy)
+}
+
+func labOceanCommand(a *app) *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:   "ocean",
+		Short: "Measure the lab's ocean on this machine",
+		Long: `Make an ocean without any cluster, and measure it: round trips, and what one TCP
+connection carries with and without loss, with small and large socket buffers. Takes
+about two and a half minutes, and writes tables in Markdown. On a machine with other
+things to do the figures are worse. Needs root on Linux, and TUN devices.`,
+		Example: "  loadgen lab ocean\n  loadgen lab ocean > ocean.md",
+	}, func(ctx context.Context) error {
+		a.log.Info("measuring the ocean: this takes about two and a half minutes")
+		if err := ocean.Measure(ctx, a.stdout); err != nil {
+			return fmt.Errorf("measure the ocean: %w", err)
+		}
+		return nil
+	})
 }
 
 func labCleanCommand(a *app) *cobra.Command {

@@ -220,6 +220,12 @@ func TestLabOceanNeedsRoot(t *testing.T) {
 			t.Errorf("--ocean %s: %v, want exit code %d and %q:\n%s", ocean, err, exitTrouble, want, out)
 		}
 	}
+	cmd := exec.CommandContext(t.Context(), reachable(t), "lab", "ocean")
+	cmd.Env, cmd.SysProcAttr, cmd.Dir = environment(), who, "/"
+	out, err := cmd.CombinedOutput()
+	if err == nil || cmd.ProcessState.ExitCode() != exitTrouble || !strings.Contains(string(out), "measure the ocean") || !strings.Contains(string(out), "run as root") {
+		t.Errorf("lab ocean: %v, want exit code %d and what it needs:\n%s", err, exitTrouble, out)
+	}
 }
 
 // reachable is the load tools' executable where everybody may run it.
