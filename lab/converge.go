@@ -32,6 +32,15 @@ func (l *Lab) Converge(ctx context.Context, next scenario.Config) error {
 		return err
 	}
 	l.turnTo(next)
+	err := l.change(ctx, was, next)
+	if err != nil {
+		l.turnTo(was) // so that the next Converge does again what may not have been done
+	}
+	return err
+}
+
+// change makes all that differs. What is so already is made again without harm.
+func (l *Lab) change(ctx context.Context, was, next scenario.Config) error {
 	for _, c := range l.changes(was, next) {
 		if err := l.step(ctx, c.what, c.make); err != nil {
 			return fmt.Errorf("%s: %w", c.what, err)

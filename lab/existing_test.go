@@ -67,6 +67,15 @@ func TestClustersThatExist(t *testing.T) {
 	next = base.Config
 	next.Source.Partitions, next.Destination.Partitions, next.Destination.PartitionGrowth = 8, 8, scenario.GrowthCure
 	next.Source.Producers = 2
+	// One that fails is not one that has been reached: the next does it all.
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if err := l.Converge(stopped, next); !errors.Is(err, context.Canceled) {
+		t.Errorf("converging when stopped: %v", err)
+	}
+	if got := l.config().Source.Partitions; got != base.Source.Partitions {
+		t.Errorf("after a step that failed the lab takes itself to have %d partitions", got)
+	}
 	r.converge(next)
 	described, err := topics.Describe(t.Context(), client, []string{"lab"})
 	if r.must(err); described[0].Partitions != 8 || described[0].Settings["retention.ms"] != "3600000" {
