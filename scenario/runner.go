@@ -215,8 +215,8 @@ func (r *Runner) Run(ctx context.Context, names []string) ([]*Result, error) {
 	return r.playAll(ctx, entries, refused)
 }
 
-// Resume goes on with the run in Output: what has finished is not played again, and the one that was
-// played when its runner ended is ended with what it has.
+// Resume goes on with the run in Output: what has finished is not played again. The scenario that was played
+// when its runner was stopped or killed is played again, in the place of what that one has left.
 func (r *Runner) Resume(ctx context.Context) ([]*Result, error) {
 	plan, err := ReadPlan(r.cfg.Output)
 	if err != nil {
@@ -378,8 +378,13 @@ func (r *Runner) playAll(ctx context.Context, entries []entry, refused map[strin
 func (r *Runner) one(ctx context.Context, e entry, refused string) (*Result, error) {
 	res, err := ReadResult(e.dir)
 	switch {
-	case err == nil && res.State == Playing:
-		return res, r.interrupted(e, res)
+	case err == nil && res.State != Finished:
+		if err := os.RemoveAll(e.dir); err != nil {
+			return nil, fmt.Errorf("what the interrupted run has left: %w", err)
+		}
+		if res.Outcome != NotPlayed {
+			r.tell(e, "", "was interrupted: it is played again, and what it had left is removed", nil)
+		}
 	case err == nil && res.Outcome != NotPlayed:
 		r.tell(e, "", "has been played before: "+string(res.Outcome), nil)
 		return res, nil
@@ -416,24 +421,6 @@ func testID(name string, run int) string {
 		name = strings.TrimRight(name[:34], "-")
 	}
 	return fmt.Sprintf("%s-%d", name, run)
-}
-
-// interrupted ends a run whose runner was killed with what it has left.
-func (r *Runner) interrupted(e entry, res *Result) error {
-	if err := os.RemoveAll(filepath.Join(e.dir, scratchDir)); err != nil {
-		r.deps.Logger.Warn("what the interrupted target wrote is left", "error", err)
-	}
-	doc, err := res.ReadVerdict()
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		r.deps.Logger.Warn("the verdict of the interrupted run cannot be read", "error", err)
-	}
-	res.State, res.Reasons = Interrupted, []string{"the runner ended before the scenario did"}
-	if doc != nil {
-		res.Ended = doc.Verdict.At
-	}
-	res.conclude(e.scenario, doc)
-	r.tell(e, "", "was interrupted: "+string(res.Outcome), nil)
-	return r.leave(e, res, doc)
 }
 
 func (r *Runner) tell(e entry, phase, message string, doc *verdict.Document) {
