@@ -16,7 +16,7 @@ DESTINATION := eu-west-1
 INFRA := $(shell go list ./infra/... ./stacks/... ./images/... ./preflight/... ./dashboards/... ./scenario/...)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab scenarios test lint check soak test-dashboards test-pulumi test-replicators fuzz secrets versions images preflight where destroy bench clean
+.PHONY: help setup build demo lab scenarios test lint check soak test-dashboards test-pulumi test-kubernetes test-replicators fuzz secrets versions images preflight where destroy bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ test-pulumi: ## Scenarios on the stacks by the real Pulumi CLI, which is built t
 test-replicators: setup ## uReplicator and Brooklin in the lab, from UREPLICATOR_HOME and BROOKLIN_HOME (either may be left out), as root; takes some minutes
 	UREPLICATOR_HOME='$(UREPLICATOR_HOME)' BROOKLIN_HOME='$(BROOKLIN_HOME)' $(TEST) -tags installations -v \
 		-run '^TestReal($(if $(UREPLICATOR_HOME)$(BROOKLIN_HOME),$(if $(UREPLICATOR_HOME),UReplicator,-)|$(if $(BROOKLIN_HOME),Brooklin,-),UReplicator|Brooklin))$$' ./lab
+
+test-kubernetes: ## Every object of both stacks by Kubernetes' schemas and the definitions of charts; fetches 27 MB the first time: not in make test
+	go test -vet=off -timeout 40m -tags kubernetes -v -run 'Schemas|ChaosMeshKnows' ./infra/kubetest ./stacks $(ARGS)
 
 secrets: ## Passwords and certificates into both stacks' configuration, as Pulumi secrets
 	go run ./preflight secrets $(ARGS)
