@@ -133,3 +133,33 @@ func unknownValues(values, defaults map[string]any, path string) (out []string) 
 	slices.Sort(out)
 	return out
 }
+
+// What the schemas are there to find is found in the stacks' own objects.
+func TestKubernetesSchemasFindMistakes(t *testing.T) {
+	schemas, err := kubetest.OpenSchemas(t.Context(), definitions(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStack(t, source, nil)
+	s.Up()
+	for _, c := range []struct {
+		typ, name, field string
+		value            any
+		path             []string // to what gets the field
+	}{
+		{"kubernetes:apps/v1:StatefulSet", "kafka", "replica", 30, []string{"spec"}},
+		{"kubernetes:apps/v1:StatefulSet", "kafka", "replicas", "30", []string{"spec"}},
+		{"kubernetes:monitoring.coreos.com/v1:PodMonitor", "kafka-mirror-tester", "podMetricEndpoints", []any{}, []string{"spec"}},
+		{"kubernetes:policy/v1:PodDisruptionBudget", "kafka", "maxUnavailible", 1, []string{"spec"}},
+	} {
+		o := s.Resource(c.typ, c.name).Inputs
+		if err := schemas.Validate(o); err != nil {
+			t.Errorf("%s %s: %v", c.typ, c.name, err)
+		}
+		o = cloned(o).(map[string]any)
+		object(o, c.path...)[c.field] = c.value
+		if err := schemas.Validate(o); err == nil {
+			t.Errorf("%s %s with %s %v is taken", c.typ, c.name, c.field, c.value)
+		}
+	}
+}
