@@ -51,6 +51,8 @@ func (l *Lab) Check(configs []scenario.Config) error {
 	for _, c := range configs {
 		l.slowLater(Source, c.Source.Fault)
 		l.slowLater(Destination, c.Destination.Fault)
+		l.clocks[Source] = l.clocks[Source] || c.Source.Fault.Kind == scenario.ClockError
+		l.clocks[Destination] = l.clocks[Destination] || c.Destination.Fault.Kind == scenario.ClockError
 	}
 	if len(mistakes) > 0 {
 		return errors.Join(mistakes...) // what is wrong is wrong wherever it is played
@@ -136,6 +138,9 @@ func (l *Lab) playable(side string, f scenario.Fault) error {
 	kind, known := scenario.FaultKinds()[f.Kind]
 	if !known {
 		return nil // none, or one that is reported as unknown
+	}
+	if kind.Target == scenario.TargetClock {
+		return nil
 	}
 	if l.cfg.existing() && kind.Target != scenario.TargetWorker {
 		return fmt.Errorf("%s: fault.kind: %s: %w: the lab does not run these clusters: break them by hand, and tell it with loadgen mark", side, f.Kind, scenario.ErrCannotPlay)

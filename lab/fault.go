@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab/ocean"
 	"github.com/AppsFlyer/kafka-mirror-tester/lab/slowdisk"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
@@ -134,6 +136,8 @@ func (l *Lab) play(side string, f scenario.Fault) (play, error) {
 		return l.playWorkers(what, f)
 	case scenario.TargetRegion:
 		return l.playRegion(side, what, f)
+	case scenario.TargetClock:
+		return l.playClocks(side, f)
 	}
 	return play{}, fmt.Errorf("%s: %w by the lab", f.Kind, scenario.ErrCannotPlay)
 }
@@ -249,6 +253,36 @@ func (l *Lab) playWorkers(what string, f scenario.Fault) (play, error) {
 		return play{detail: fmt.Sprintf("%s: %s", who, how), strike: send(link), mend: send(ocean.Link{})}, nil
 	}
 	return play{}, fmt.Errorf("%s: %w by the lab", f.Kind, scenario.ErrCannotPlay)
+}
+
+// playClocks sets the clocks of producers or consumers wrong, and then right again.
+func (l *Lab) playClocks(side string, f scenario.Fault) (play, error) {
+	all, what := l.producers, "producer"
+	if side == Destination {
+		all, what = l.consumers, "consumer"
+	}
+	if !l.clocks[side] {
+		return play{}, fmt.Errorf("the clocks of %ss cannot be set: no step that Check has seen before the start asked for it", what)
+	}
+	var hit []*tool
+	for _, v := range f.Victims {
+		if v >= len(all) {
+			return play{}, fmt.Errorf("there is no %s %d", what, v)
+		}
+		hit = append(hit, all[v])
+	}
+	set := func(wrong wallclock.Error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return each(ctx, hit, func(ctx context.Context, t *tool) error {
+				if !t.alive() {
+					return nil // it is told by itself
+				}
+				return t.call(ctx, http.MethodPut, "/clock", map[string]wallclock.Error{"error": wrong}, nil)
+			})
+		}
+	}
+	wrong := wallclock.Error{Offset: time.Duration(f.Offset), Drift: time.Duration(f.Drift)}
+	return play{detail: fmt.Sprintf("the clock of %s wrong by %s", listed(what, f.Victims), wrong), strike: set(wrong), mend: set(wallclock.Error{})}, nil
 }
 
 func (l *Lab) playRegion(side, what string, f scenario.Fault) (play, error) {

@@ -74,10 +74,12 @@ type Lab struct {
 	endLife context.CancelFunc
 	faults  map[string]*underway // by side
 	slow    map[diskOf]bool      // whose disk is to be slowed down some time
+	clocks  map[string]bool      // side whose load tools' clocks are to be set wrong some time
 	healers sync.WaitGroup
 
 	keepLogs atomic.Bool
 	stopped  bool
+	sends    float64 // bytes that the load may come to
 }
 
 // What a Lab is.
@@ -93,7 +95,7 @@ func New(cfg Config, logger *slog.Logger, out io.Writer) (*Lab, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Lab{cfg: cfg, logger: logger, out: &lines{w: out, start: time.Now()}, faults: map[string]*underway{}, slow: map[diskOf]bool{}, copiers: map[string][]*node{}}
+	l := &Lab{cfg: cfg, logger: logger, out: &lines{w: out, start: time.Now()}, faults: map[string]*underway{}, slow: map[diskOf]bool{}, clocks: map[string]bool{}, copiers: map[string][]*node{}}
 	if err := l.chooseOcean(); err != nil {
 		return nil, err
 	}
@@ -176,6 +178,8 @@ func (l *Lab) Provides(feature string) error {
 		if err := trySlowDisk(l.logger); err != nil {
 			return fmt.Errorf("%s: %w: %w", feature, scenario.ErrCannotPlay, err)
 		}
+		return nil
+	case scenario.FeatureClock:
 		return nil
 	case scenario.FeatureRoot:
 		if os.Geteuid() == 0 {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
@@ -60,8 +61,12 @@ func (l *Lab) startTool(ctx context.Context, side, name string, port int, tee io
 
 // toolArgv is how a load tool is started, with the flags that all of them have.
 func (l *Lab) toolArgv(side string, at seat, args []string) []string {
-	return append(append([]string{l.binary}, args...),
-		"--test-id", l.config().TestID, "--settings-file", l.settings(side), "--metrics-address", at.listen())
+	argv := append([]string{l.binary}, args...)
+	argv = append(argv, "--test-id", l.config().TestID, "--settings-file", l.settings(side), "--metrics-address", at.listen())
+	if l.clocks[side] && args[0] != "audit" {
+		argv = append(argv, "--clock-error", wallclock.Error{}.String()) // right, until a fault sets it
+	}
+	return argv
 }
 
 // settings is the file that the load tools of a side read again and again.

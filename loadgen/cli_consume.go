@@ -10,6 +10,7 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/consume"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/serve"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
 )
 
@@ -20,6 +21,7 @@ func consumeCommand(a *app) *cobra.Command {
 	from.SetDefaults()
 	c.SetDefaults()
 	c.ID = "consumer"
+	var clockOf func() *wallclock.Clock
 	cmd := a.command(&cobra.Command{
 		Use:   "consume",
 		Short: "Verify what arrives at the destination cluster",
@@ -35,12 +37,12 @@ where its last snapshot ends.`,
 		if err != nil {
 			return err
 		}
-		registry := newRegistry()
-		r, err := consume.New(c, consume.Deps{Options: opts, Logger: a.log, Registerer: ofTest(registry, c.TestID)})
+		registry, clock := newRegistry(), clockOf()
+		r, err := consume.New(c, consume.Deps{Options: opts, Logger: a.log, Registerer: ofTest(registry, c.TestID), Clock: clock})
 		if err != nil {
 			return err
 		}
-		stop, err := a.serve(h, registry, r.Ready, nil)
+		stop, err := a.serve(h, registry, r.Ready, handlerOf(clock))
 		if err != nil {
 			return err
 		}
@@ -62,6 +64,7 @@ where its last snapshot ends.`,
 	f.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "bound on the stop")
 	ledgerFlag(cmd, &c.LedgerReplicas)
 	httpFlags(cmd, &h, metrics.ConsumerPort)
+	clockOf = clockFlag(cmd)
 	a.securityFlags(cmd, &from)
 	return cmd
 }

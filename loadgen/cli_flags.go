@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/topics"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 )
 
 // The functions below add the flags that several commands share. Each takes its
@@ -21,6 +23,28 @@ func testFlag(cmd *cobra.Command, id *string) {
 
 func ledgerFlag(cmd *cobra.Command, replicas *int) {
 	cmd.Flags().IntVar(replicas, "ledger-replicas", *replicas, "replicas of a ledger topic that has to be made (0: as many as there are brokers, up to 3)")
+}
+
+// clockFlag adds the flag that sets the tool's clock wrong. Its result is nil without the flag: then the clock is
+// the machine's.
+func clockFlag(cmd *cobra.Command) func() *wallclock.Clock {
+	var wrong wallclock.Error
+	const name = "clock-error"
+	cmd.Flags().Var(&wrong, name, "for tests of the tester: have the times that this tool sends and records be wrong by so much, such as 250ms, -2s, or 250ms+1ms/s with a drift; PUT /clock then changes it")
+	return func() *wallclock.Clock {
+		if !cmd.Flags().Changed(name) {
+			return nil
+		}
+		return wallclock.New(wrong)
+	}
+}
+
+// handlerOf serves what sets the clock, where it may be set.
+func handlerOf(c *wallclock.Clock) http.Handler {
+	if c == nil {
+		return nil
+	}
+	return c.Handler()
 }
 
 func bootstrapFlag(cmd *cobra.Command, c *connect.Config) {

@@ -10,6 +10,7 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/produce"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/serve"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
 )
 
@@ -21,6 +22,7 @@ func produceCommand(a *app) *cobra.Command {
 	c.SetDefaults()
 	c.NumPartitions = 0 // not given
 	var cmd *cobra.Command
+	var clockOf func() *wallclock.Clock
 	cmd = a.command(&cobra.Command{
 		Use:   "produce",
 		Short: "Put a known load on the source cluster",
@@ -37,12 +39,12 @@ what was sent and closes the ledger, for --shutdown-timeout at most.`,
 		if err != nil {
 			return err
 		}
-		registry := newRegistry()
-		p, err := produce.New(c, produce.Deps{Options: opts, Logger: a.log, Registerer: ofTest(registry, c.TestID)})
+		registry, clock := newRegistry(), clockOf()
+		p, err := produce.New(c, produce.Deps{Options: opts, Logger: a.log, Registerer: ofTest(registry, c.TestID), Clock: clock})
 		if err != nil {
 			return err
 		}
-		stop, err := a.serve(h, registry, p.Ready, nil)
+		stop, err := a.serve(h, registry, p.Ready, handlerOf(clock))
 		if err != nil {
 			return err
 		}
@@ -85,6 +87,7 @@ what was sent and closes the ledger, for --shutdown-timeout at most.`,
 	f.DurationVar(&c.MetadataInterval, "metadata-interval", c.MetadataInterval, "how often new partitions are looked for")
 	ledgerFlag(cmd, &c.LedgerReplicas)
 	httpFlags(cmd, &h, metrics.ProducerPort)
+	clockOf = clockFlag(cmd)
 	a.securityFlags(cmd, &to)
 	completeWith(cmd, "keys", message.KeysBalanced, message.KeysSeed)
 	completeWith(cmd, "acks", produce.AcksAll, produce.AcksLeader, produce.AcksNone)

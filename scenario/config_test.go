@@ -110,8 +110,18 @@ func TestEachMistakeIsNamed(t *testing.T) {
 		"kill with duration":    {func(c *scenario.Config) { c.Source.Fault = lasting("broker-kill") }, []string{"over at once"}},
 		"loss without percent":  {func(c *scenario.Config) { c.Source.Fault = lasting("broker-loss") }, []string{"fault.percent: 0"}},
 		"delay without latency": {func(c *scenario.Config) { c.Source.Fault = lasting("broker-delay") }, []string{"fault.latency: 0s"}},
-		"percent of an outage":  {func(c *scenario.Config) { c.Source.Fault = lasting("broker-outage"); c.Source.Fault.Percent = 3 }, []string{"fault.percent: 3"}},
-		"latency of an outage":  {func(c *scenario.Config) { c.Source.Fault = lasting("broker-outage"); c.Source.Fault.Latency = 3 }, []string{"fault.latency"}},
+		"clock that is right":   {func(c *scenario.Config) { c.Source.Fault = lasting(scenario.ClockError) }, []string{"fault.offset: 0s", "250ms"}},
+		"clock of no producer": {func(c *scenario.Config) {
+			c.Source.Producers, c.Source.Fault = 1, lasting(scenario.ClockError)
+			c.Source.Fault.Offset, c.Source.Fault.Victims = scenario.Duration(time.Second), []int{1}
+		}, []string{"there is no producer 1: use 0 to 0"}},
+		"clock of another day": {func(c *scenario.Config) {
+			c.Destination.Fault = lasting(scenario.ClockError)
+			c.Destination.Fault.Offset = scenario.Duration(-25 * time.Hour)
+		}, []string{"offset: -25h0m0s", "24h0m0s"}},
+		"offset of an outage":  {func(c *scenario.Config) { c.Source.Fault = lasting("broker-outage"); c.Source.Fault.Offset = 3 }, []string{"fault.offset"}},
+		"percent of an outage": {func(c *scenario.Config) { c.Source.Fault = lasting("broker-outage"); c.Source.Fault.Percent = 3 }, []string{"fault.percent: 3"}},
+		"latency of an outage": {func(c *scenario.Config) { c.Source.Fault = lasting("broker-outage"); c.Source.Fault.Latency = 3 }, []string{"fault.latency"}},
 		"jitter above latency": {func(c *scenario.Config) {
 			c.Source.Fault = lasting("broker-delay")
 			c.Source.Fault.Latency, c.Source.Fault.Jitter = scenario.Duration(time.Second), scenario.Duration(2*time.Second)
@@ -153,6 +163,9 @@ func TestEveryKindOfFaultIsPossible(t *testing.T) {
 			if name != "broker-slow-disk" {
 				f.Jitter = scenario.Duration(10 * time.Millisecond)
 			}
+		}
+		if kind.Clock {
+			f.Victims, f.Offset, f.Drift = []int{0, 3}, scenario.Duration(-time.Second), scenario.Duration(time.Millisecond)
 		}
 		c := defaults()
 		c.Destination.Fault = f

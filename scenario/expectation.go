@@ -224,8 +224,8 @@ func (e *Expectation) judge(doc *verdict.Document, found []Discovery, probe *Pro
 		}
 		value, ok := e.plain.Value(v) // the auditor was not asked
 		if ok {
-			r.Actual = e.plain.Format(value)
-			r.Outcome = decide(e.plain.Met(value), v)
+			weighed, actual := v.Weigh(*e.plain, e.plain.Quantity, value, e.plain.Format(value))
+			r.Actual, r.Outcome = actual, decide(weighed, v)
 		}
 		return r
 	}
@@ -236,19 +236,23 @@ func (e *Expectation) judge(doc *verdict.Document, found []Discovery, probe *Pro
 	if !ok {
 		return r
 	}
-	r.Actual = strconv.FormatFloat(value, 'f', -1, 64)
+	text := strconv.FormatFloat(value, 'f', -1, 64)
 	if own()[e.quantity].duration {
-		r.Actual = duration(value)
+		text = duration(value)
 	}
-	r.Outcome = decide(e.bound.Met(value), v)
+	weighed, actual := v.Weigh(e.bound, e.quantity, value, text)
+	if c := v.Clock; c != nil && strings.HasPrefix(e.quantity, latencyOf) && time.Duration(c.BoundMillis*float64(time.Millisecond)) > guard {
+		weighed, actual = verdict.CannotSay, fmt.Sprintf("%s; the clocks of producers and of arrivals differ by up to %s more or less, so it is not known which records belong to the phase", text, duration(c.BoundMillis/1000))
+	}
+	r.Actual, r.Outcome = actual, decide(weighed, v)
 	return r
 }
 
 // decide is careful with what is not final or not certain.
-func decide(met bool, v *verdict.Verdict) verdict.Outcome {
+func decide(weighed verdict.Outcome, v *verdict.Verdict) verdict.Outcome {
 	switch {
-	case !met:
-		return verdict.Broken
+	case weighed != verdict.Holds:
+		return weighed
 	case !v.Final || v.Outcome == verdict.CannotSay:
 		return verdict.CannotSay
 	default:

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 )
 
 // Fault is one thing that is broken on purpose, on the side in whose configuration it stands. The
@@ -21,6 +23,10 @@ type Fault struct {
 	// most Latency.
 	Latency Duration `json:"latency,omitempty"`
 	Jitter  Duration `json:"jitter,omitempty"`
+	// Offset is by how much a clock is ahead, or behind if it is below 0, and Drift how much further ahead
+	// it is after each second.
+	Offset Duration `json:"offset,omitempty"`
+	Drift  Duration `json:"drift,omitempty"`
 	// Duration is how long a lasting fault lasts, 1s to 24h.
 	Duration Duration `json:"duration,omitempty"`
 	// Run says which time this is, and 0 is before the first time. A fault begins when it is set or
@@ -34,7 +40,11 @@ const (
 	TargetBroker = "broker"
 	TargetWorker = "worker"
 	TargetRegion = "region"
+	TargetClock  = "clock" // of the load tools: producers at the source, consumers at the destination
 )
+
+// ClockError is the kind of fault that sets the clocks of load tools wrong.
+const ClockError = "clock-error"
 
 // FaultKind describes a kind of fault.
 type FaultKind struct {
@@ -42,8 +52,8 @@ type FaultKind struct {
 	Target string
 	// Lasting faults end after a duration; the others are over at once.
 	Lasting bool
-	// Loss and Delay say which further values the kind takes.
-	Loss, Delay bool
+	// Loss, Delay and Clock say which further values the kind takes.
+	Loss, Delay, Clock bool
 	// LabOnly kinds are played by the lab alone: the stacks, which break by Chaos Mesh, refuse them.
 	LabOnly bool
 }
@@ -56,6 +66,7 @@ func FaultKinds() map[string]FaultKind {
 		"region-loss":      {Target: TargetRegion, Lasting: true, Loss: true, LabOnly: true},  // of the whole ocean, each way
 		"region-outage":    {Target: TargetRegion, Lasting: true, LabOnly: true},              // every broker of the side down
 		"broker-slow-disk": {Target: TargetBroker, Lasting: true, Delay: true, LabOnly: true}, // each write takes longer
+		ClockError:         {Target: TargetClock, Lasting: true, Clock: true, LabOnly: true},  // the times that load tools send and record are wrong
 	}
 	for _, target := range []string{TargetBroker, TargetWorker} {
 		kinds[target+"-kill"] = FaultKind{Target: target}                  // container killed; disk and address kept
@@ -69,10 +80,10 @@ func FaultKinds() map[string]FaultKind {
 	return kinds
 }
 
-// validate checks f on a side with so many brokers and workers.
-func (f Fault) validate(brokers, workers int) []error {
+// validate checks f on a side with so many brokers, workers, and load tools, which have a name.
+func (f Fault) validate(brokers, workers, tools int, tool string) []error {
 	if f.Kind == "" {
-		if len(f.Victims) > 0 || f.Percent != 0 || f.Latency != 0 || f.Jitter != 0 || f.Duration != 0 {
+		if len(f.Victims) > 0 || f.Percent != 0 || f.Latency != 0 || f.Jitter != 0 || f.Offset != 0 || f.Drift != 0 || f.Duration != 0 {
 			return []error{fmt.Errorf("fault.kind is missing: give one of %s, or leave the whole fault out", kindNames())}
 		}
 		return nil
@@ -84,9 +95,12 @@ func (f Fault) validate(brokers, workers int) []error {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 
-	there := brokers
-	if kind.Target == TargetWorker {
+	there, what := brokers, kind.Target
+	switch kind.Target {
+	case TargetWorker:
 		there = workers
+	case TargetClock:
+		there, what = tools, tool
 	}
 	switch {
 	case kind.Target == TargetRegion:
@@ -94,14 +108,14 @@ func (f Fault) validate(brokers, workers int) []error {
 			refuse("fault.victims: %v: %s hits the whole region and has no victims: leave them out", f.Victims, f.Kind)
 		}
 	case there == 0:
-		refuse("fault.kind: %q: this side has no %ss", f.Kind, kind.Target)
+		refuse("fault.kind: %q: this side has no %ss", f.Kind, what)
 	case len(f.Victims) == 0:
-		refuse("fault.victims: none: name at least one %s by its index, 0 to %d", kind.Target, there-1)
+		refuse("fault.victims: none: name at least one %s by its index, 0 to %d", what, there-1)
 	}
 	seen := map[int]bool{}
 	for _, v := range f.Victims {
 		if kind.Target != TargetRegion && there > 0 && (v < 0 || v >= there) {
-			refuse("fault.victims: there is no %s %d: use 0 to %d", kind.Target, v, there-1)
+			refuse("fault.victims: there is no %s %d: use 0 to %d", what, v, there-1)
 		}
 		if seen[v] {
 			refuse("fault.victims: %d is named twice", v)
@@ -129,6 +143,15 @@ func (f Fault) validate(brokers, workers int) []error {
 		refuse("fault.jitter: %s: use 0s to the latency, %s", f.Jitter, f.Latency)
 	case !kind.Delay && (f.Latency != 0 || f.Jitter != 0):
 		refuse("fault.latency: %s delays nothing: leave latency and jitter out", f.Kind)
+	}
+	clock := wallclock.Error{Offset: time.Duration(f.Offset), Drift: time.Duration(f.Drift)}
+	switch {
+	case !kind.Clock && clock != wallclock.Error{}:
+		refuse("fault.offset: %s sets no clock wrong: leave offset and drift out", f.Kind)
+	case kind.Clock && clock == wallclock.Error{}:
+		refuse("fault.offset: 0s without a drift is a clock that is right: give an offset such as 250ms, or a drift such as 1ms a second")
+	case clock.Validate() != nil:
+		refuse("fault: %w", clock.Validate())
 	}
 	if f.Run < 0 {
 		refuse("fault.run: %d: use 0 or more, and the next number to begin the fault", f.Run)

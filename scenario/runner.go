@@ -510,6 +510,10 @@ func (r *Runner) play(ctx context.Context, e entry, res *Result) (err error) {
 	if err := errors.Join(writeFile(at(ScenarioFile), e.scenario.Source), writeJSON(at(ConfigFile), baseline), writeJSON(at(ResultFile), res)); err != nil {
 		return err
 	}
+	// A target prepares for what will be asked of it; the one that was asked before the first run was another.
+	if err := r.check(x.target, e.scenario); err != nil {
+		return fmt.Errorf("scenario %s: %w", e.scenario.Name, err)
+	}
 	res.Reasons = nil
 	final := x.playSteps(ctx, baseline)
 	res.State, res.Ended = Finished, time.Now().UnixMicro()

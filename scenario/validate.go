@@ -101,7 +101,7 @@ func (s *Shared) Validate() error {
 // Validate reports every mistake in s at once.
 func (s *Source) Validate() error {
 	errs := s.Cluster.validate()
-	errs = append(errs, s.Fault.validate(s.Brokers, 0)...)
+	errs = append(errs, s.Fault.validate(s.Brokers, 0, s.Producers, "producer")...)
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	within(refuse, "producers", s.Producers, 0, 1000)
 	if s.Throughput.Kind != units.Unlimited && !(s.Throughput.PerSecond > 0) {
@@ -123,7 +123,7 @@ func (d *Destination) Validate() error {
 	if d.Replicator == NoReplicator {
 		workers = 0
 	}
-	errs = append(errs, d.Fault.validate(d.Brokers, workers)...)
+	errs = append(errs, d.Fault.validate(d.Brokers, workers, d.Consumers, "consumer")...)
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	oneOf(refuse, "replicator", d.Replicator, UReplicator, Brooklin, MirrorMaker2, NoReplicator)
 	within(refuse, "workers", d.Workers, 1, 500)

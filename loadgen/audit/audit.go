@@ -400,7 +400,7 @@ func (a *Auditor) read(ctx context.Context, c *cluster, fn func(ledger.Entry) er
 // publish computes a verdict and makes it the current one.
 func (a *Auditor) publish(in *verdict.Input) *verdict.Document {
 	events := a.evidence.sortedEvents()
-	in.Clock = a.evidence.clock.estimate()
+	in.Clock = a.evidence.clock.estimate(a.time.stamps())
 	if a.cfg.OneClock {
 		in.Clock = &verdict.Clock{One: true}
 	}

@@ -206,7 +206,7 @@ func (e *evidence) takeSent(s *ledger.Sent) {
 	e.kept.Runs[s.Run] = s.Producer
 	e.heard[s.Run] = time.Now()
 	if s.Previous != nil {
-		e.clock.producer(*s.Previous)
+		e.clock.producer(s.Producer, *s.Previous)
 	}
 	for _, st := range s.Streams {
 		e.watched[st.Stream.Topic] = true
@@ -240,6 +240,9 @@ func (e *evidence) sample(key ledger.Stream, x ledger.Sample) {
 func (e *evidence) takeReceived(r *ledger.Received) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if r.Previous != nil {
+		e.clock.consumer(r.Writer, *r.Previous)
+	}
 	id := lineageOf(r)
 	covers := func(a, b *ledger.Received) bool { return a.Writer == b.Writer || a.Covers(b) }
 	if slices.ContainsFunc(e.seenAll[id], func(old *ledger.Received) bool { return !r.Supersedes(old) && covers(old, r) }) {

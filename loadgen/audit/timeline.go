@@ -22,6 +22,8 @@ type timeline struct {
 	rates   map[uint64]*intervals.Set   // and of each run of a producer
 	last    verdict.Counts
 	scratch *latency.Histogram
+
+	appended, arrival bool // windows have LogAppendTime, or the consumer's time
 }
 
 type windowID struct {
@@ -32,11 +34,10 @@ type windowID struct {
 // second is one second. Rates are by the clock of who measured them: producers
 // for what was sent, the destination broker or the consumer for what arrived.
 type second struct {
-	point    verdict.Point
-	dirty    bool            // percentiles are to be computed
-	latency  map[int64]int64 // microseconds -> first arrivals
-	catchUp  map[int64]int64 // likewise, read while the tester was behind
-	appended bool
+	point   verdict.Point
+	dirty   bool            // percentiles are to be computed
+	latency map[int64]int64 // microseconds -> first arrivals
+	catchUp map[int64]int64 // likewise, read while the tester was behind
 }
 
 func newTimeline() *timeline {
@@ -77,7 +78,11 @@ func (t *timeline) add(w *ledger.Window) {
 	s := t.at(w.Second)
 	s.point.Received += w.Records
 	s.point.ReceivedBytes += w.Bytes
-	s.appended = w.Appended
+	if w.Appended {
+		t.appended = true
+	} else {
+		t.arrival = true
+	}
 	s.dirty = true
 	into := s.latency
 	if w.CatchUp {
@@ -143,6 +148,14 @@ func (t *timeline) lag(now int64, records uint64) {
 	if s := t.seconds[now/1_000_000]; s != nil {
 		s.point.ConsumerLag = records
 	}
+}
+
+// stamps says whether latencies end with a broker's LogAppendTime, and whether
+// with a consumer's clock.
+func (t *timeline) stamps() (appended, arrival bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.appended, t.arrival
 }
 
 // points returns all seconds in order, with their percentiles.
@@ -247,21 +260,23 @@ func (t *timeline) phases(events []verdict.Event, in *verdict.Input) []verdict.P
 		return out
 	}
 	phases = append(phases, named...)
-	appended := false
+	ahead := int64(0) // by how much the clock of arrivals is: events are told by one that is right
+	if in.Clock != nil {
+		ahead = int64(in.Clock.OffsetMillis * 1000)
+	}
 	for _, s := range t.seconds {
-		appended = appended || s.appended
 		for micros, n := range s.latency {
-			for _, p := range of(s.point.Second*1_000_000 + 500_000 - micros) {
+			for _, p := range of(s.point.Second*1_000_000 + 500_000 - micros + ahead) {
 				p.hist.Merge(latency.Sparse{{Micros: micros, Count: n}})
 			}
 		}
 		for micros, n := range s.catchUp {
-			for _, p := range of(s.point.Second*1_000_000 + 500_000 - micros) {
+			for _, p := range of(s.point.Second*1_000_000 + 500_000 - micros + ahead) {
 				p.CatchUp += n
 			}
 		}
 		if s.point.Shed > 0 {
-			for _, p := range of(s.point.Second * 1_000_000) {
+			for _, p := range of(s.point.Second*1_000_000 + ahead) {
 				p.Shed += s.point.Shed
 				p.hist.AddOverRange(int64(s.point.Shed))
 			}
@@ -271,7 +286,7 @@ func (t *timeline) phases(events []verdict.Event, in *verdict.Input) []verdict.P
 	for _, p := range phases {
 		p.Latency = p.hist.Percentiles()
 		p.Source = "arrival"
-		if appended {
+		if t.appended {
 			p.Source = "LogAppendTime"
 		}
 		if in.Clock != nil {
@@ -362,7 +377,7 @@ func median(x []float64) float64 {
 // bottleneck says what bounded the throughput: who was behind while the others
 // waited.
 func bottleneck(in *verdict.Input, points []verdict.Point) verdict.Bottleneck {
-	var shed, scheduled uint64
+	var shed, scheduled, open uint64
 	var full, late, lived int64
 	for _, s := range in.Sent {
 		shed += s.Shed
@@ -370,6 +385,18 @@ func bottleneck(in *verdict.Input, points []verdict.Point) verdict.Bottleneck {
 		full += s.Full
 		late = max(late, s.Late)
 		lived += s.Updated - s.Started
+		if s.Closed {
+			due, acked := s.Scheduled-min(s.Scheduled, s.Shed), uint64(0)
+			for _, st := range s.Streams {
+				acked += st.Acked.Len()
+				for _, failed := range st.Failed {
+					due -= min(due, failed.Len())
+				}
+			}
+			if acked > 0 { // with acks=0 nothing ever is
+				open += due - min(due, acked)
+			}
+		}
 	}
 	busy, consumerBehind, replicatorBehind := 0, 0, 0
 	for _, p := range points {
@@ -389,6 +416,8 @@ func bottleneck(in *verdict.Input, points []verdict.Point) verdict.Bottleneck {
 		return verdict.Bottleneck{Component: "tester", Evidence: fmt.Sprintf("a producer ran %.1f s behind its own schedule while its buffer had room", float64(late)/1e6)}
 	case shed > 0 || lived > 0 && float64(full) > 0.01*float64(lived):
 		return verdict.Bottleneck{Component: "source cluster", Evidence: fmt.Sprintf("producers' buffers were full for %.1f s in all; %d of %d records were shed", float64(full)/1e6, shed, scheduled)}
+	case 20*open > scheduled:
+		return verdict.Bottleneck{Component: "source cluster", Evidence: fmt.Sprintf("%d of %d records that were due had not been acknowledged when their producers stopped", open, scheduled)}
 	case 2*consumerBehind > busy && busy > 0:
 		return verdict.Bottleneck{Component: "tester", Evidence: fmt.Sprintf("consumers were more than 5 s behind the destination in %d of %d s", consumerBehind, busy)}
 	case len(points) > 0 && points[len(points)-1].RPOSeconds > 10:

@@ -1,8 +1,12 @@
 package audit
 
 import (
+	"fmt"
+	"math"
+	"strings"
 	"testing"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/intervals"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
@@ -93,14 +97,14 @@ func TestClockChain(t *testing.T) {
 	for i := range int64(20) {
 		sent := 1_000_000 * i
 		trip := 10_000 + 1_000*i
-		c.producer(ledger.Probe{Sent: sent, Acked: sent + trip, Offset: i})
+		c.producer("p", ledger.Probe{Sent: sent, Acked: sent + trip, Offset: i})
 		c.appendedAt(0, ledger.Entry{Offset: i, Appended: (sent + trip*3/4 + source) / 1000 * 1000, AppendedIsBroker: true})
 		c.appendedAt(0, ledger.Entry{Offset: 100 + i, Appended: (sent + trip/4 + source) / 1000 * 1000, AppendedIsBroker: true})
 		c.auditor(false, ledger.Probe{Sent: sent, Acked: sent + trip, Offset: 100 + i})
 		c.auditor(true, ledger.Probe{Sent: sent, Acked: sent + trip, Offset: i})
 		c.appendedAt(1, ledger.Entry{Offset: i, Appended: (sent + trip/2 + destination) / 1000 * 1000, AppendedIsBroker: true})
 	}
-	got := c.estimate()
+	got := c.estimate(true, false)
 	if got == nil {
 		t.Fatal("no estimate")
 	}
@@ -110,6 +114,58 @@ func TestClockChain(t *testing.T) {
 	}
 	if got.BoundMillis < 15 || got.BoundMillis > 17 { // half of three best round trips of 10 ms, and 0.5 ms each
 		t.Errorf("bound %v ms", got.BoundMillis)
+	}
+}
+
+// A clock that is set wrong, drifts, or belongs to one producer of two: whatever
+// the offset was at any moment lies within the bound, and the bound is no wider
+// than it has to be.
+func TestClockMoves(t *testing.T) {
+	const trip = int64(4_000) // of a write, in microseconds
+	for name, c := range map[string]struct {
+		first, second func(at int64) int64 // by how much a producer's clock is ahead, microseconds
+		widest        float64              // bound, milliseconds
+		moved         bool
+	}{
+		"right":           {func(int64) int64 { return 0 }, func(int64) int64 { return 0 }, 8, false},
+		"wrong":           {func(int64) int64 { return 5_000_000 }, func(int64) int64 { return 5_000_000 }, 8, false},
+		"one of two":      {func(int64) int64 { return 0 }, func(int64) int64 { return -250_000 }, 135, false},
+		"step":            {func(at int64) int64 { return max(0, min(at-20_000_000, 1)) * 300_000 }, func(int64) int64 { return 0 }, 165, true},
+		"step and back":   {func(at int64) int64 { return (at / 20_000_000 % 2) * 300_000 }, func(int64) int64 { return 0 }, 165, true},
+		"drift":           {func(at int64) int64 { return at / 1000 }, func(int64) int64 { return 0 }, 40, true},
+		"quick drift":     {func(at int64) int64 { return -at / 20 }, func(int64) int64 { return 0 }, 1520, true},
+		"unnoticed drift": {func(at int64) int64 { return at / 100_000 }, func(int64) int64 { return 0 }, 8, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newClock()
+			least, most := int64(math.MaxInt64), int64(math.MinInt64)
+			for i := range int64(60) {
+				at := 1_000_000 * i
+				for n, ahead := range []func(int64) int64{c.first, c.second} {
+					off := ahead(at)
+					least, most = min(least, -off), max(most, -off)
+					offset := 2*i + int64(n)
+					// Where within the write the broker stamped it is not known.
+					k.producer(fmt.Sprint(n), ledger.Probe{Sent: at + off, Acked: at + off + trip, Offset: offset})
+					k.appendedAt(0, ledger.Entry{Offset: offset, Appended: (at + trip*(i%5)/4) / 1000 * 1000, AppendedIsBroker: true})
+				}
+				k.auditor(false, ledger.Probe{Sent: at, Acked: at + trip, Offset: 1000 + i})
+				k.appendedAt(0, ledger.Entry{Offset: 1000 + i, Appended: (at + trip/2) / 1000 * 1000, AppendedIsBroker: true})
+				k.auditor(true, ledger.Probe{Sent: at, Acked: at + trip, Offset: i})
+				k.appendedAt(1, ledger.Entry{Offset: i, Appended: (at + trip/2) / 1000 * 1000, AppendedIsBroker: true})
+			}
+			got := k.estimate(true, false)
+			low, high := got.OffsetMillis-got.BoundMillis, got.OffsetMillis+got.BoundMillis
+			if low > float64(least)/1000 || high < float64(most)/1000 {
+				t.Errorf("%.1f to %.1f ms, and the offset was %.1f to %.1f ms", low, high, float64(least)/1000, float64(most)/1000)
+			}
+			if got.BoundMillis > c.widest || got.Moved != c.moved {
+				t.Errorf("bound %v ms, moved %t: want at most %v ms, moved %t", got.BoundMillis, got.Moved, c.widest, c.moved)
+			}
+			if k.estimate(false, true) != nil {
+				t.Error("no consumer has probed, and the offset of its clock is said to be known")
+			}
+		})
 	}
 }
 
@@ -123,10 +179,13 @@ func TestBottleneck(t *testing.T) {
 	}{
 		"none":           {ledger.Sent{Scheduled: 300, Updated: 10_000_000}, busy},
 		"source cluster": {ledger.Sent{Scheduled: 300, Shed: 5, Updated: 10_000_000}, busy},
-		"replicator":     {ledger.Sent{Scheduled: 300, Updated: 10_000_000}, late},
-		"tester":         {ledger.Sent{Scheduled: 300, Updated: 10_000_000}, behind},
+		// While the load runs some are under way; when it has ended, none should be.
+		"none ":           {ledger.Sent{Scheduled: 300, Updated: 10_000_000, Streams: []*ledger.SentStream{{Acked: intervals.Of(intervals.Range{To: 200})}}}, busy},
+		"source cluster ": {ledger.Sent{Scheduled: 300, Updated: 10_000_000, Closed: true, Streams: []*ledger.SentStream{{Acked: intervals.Of(intervals.Range{To: 200})}}}, late},
+		"replicator":      {ledger.Sent{Scheduled: 300, Updated: 10_000_000}, late},
+		"tester":          {ledger.Sent{Scheduled: 300, Updated: 10_000_000}, behind},
 	} {
-		if got := bottleneck(&verdict.Input{Sent: []*ledger.Sent{&in.sent}}, in.points); got.Component != want {
+		if got := bottleneck(&verdict.Input{Sent: []*ledger.Sent{&in.sent}}, in.points); got.Component != strings.TrimSpace(want) {
 			t.Errorf("want %s, got %+v", want, got)
 		}
 	}

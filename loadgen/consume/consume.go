@@ -22,6 +22,7 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 )
 
 // Deps are what a consumer works with.
@@ -31,6 +32,8 @@ type Deps struct {
 	Logger  *slog.Logger
 	// Registerer takes the metrics; nil means none.
 	Registerer prometheus.Registerer
+	// Clock is where the times come from that are recorded. Nil: the machine's.
+	Clock *wallclock.Clock
 }
 
 // Consumer verifies what arrives at the destination cluster.
@@ -44,6 +47,7 @@ type Consumer struct {
 	cfg     Config
 	opts    []kgo.Opt
 	log     *slog.Logger
+	clock   *wallclock.Clock
 	writer  string // names this life of the consumer in the ledger
 	decoder *message.Decoder
 	metrics *collector
@@ -94,6 +98,7 @@ func New(cfg Config, deps Deps) (*Consumer, error) {
 		cfg:      cfg,
 		opts:     deps.Options,
 		log:      deps.Logger,
+		clock:    deps.Clock,
 		writer:   cfg.ID + "-" + hex.EncodeToString(life[:]),
 		decoder:  message.NewDecoder(cfg.TestID),
 		active:   map[topicPartition]*partition{},
@@ -253,7 +258,7 @@ func (c *Consumer) open(ctx context.Context) error {
 	if err := c.checkTopics(ctx); err != nil {
 		return err
 	}
-	if c.store, err = ledger.Open(ctx, ledger.StoreConfig{Opts: c.opts, Topic: ledger.DestinationTopic, Replicas: c.cfg.LedgerReplicas}, c.log); err != nil {
+	if c.store, err = ledger.Open(ctx, ledger.StoreConfig{Opts: c.opts, Topic: ledger.DestinationTopic, Replicas: c.cfg.LedgerReplicas, Clock: c.clock}, c.log); err != nil {
 		return err
 	}
 	if c.index, err = newIndex(c); err != nil {

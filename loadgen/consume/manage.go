@@ -212,7 +212,7 @@ func (c *Consumer) follow(topics map[string]topicNow) {
 			// A partition that comes back may be read on from another's state: what was
 			// stored of it here before is not to be replaced by that.
 			c.taken++
-			c.parts[tp] = &partition{topicPartition: tp, id: t.id, stats: c.topics[name], writer: fmt.Sprintf("%s.%d", c.writer, c.taken)}
+			c.parts[tp] = &partition{topicPartition: tp, id: t.id, stats: c.topics[name], clock: c.clock, writer: fmt.Sprintf("%s.%d", c.writer, c.taken)}
 		}
 		// A topic made anew may have fewer partitions.
 		for tp, p := range c.parts {
@@ -375,7 +375,7 @@ func (c *Consumer) placeOne(ctx context.Context, p *partition, log logNow) error
 	if log.err != nil {
 		return log.err
 	}
-	now := time.Now().UnixMicro()
+	now := c.clock.Micros(time.Now())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.known()

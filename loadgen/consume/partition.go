@@ -12,6 +12,7 @@ import (
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 )
 
 type topicPartition struct {
@@ -26,6 +27,7 @@ type partition struct {
 	topicPartition
 	id     [16]byte
 	stats  *topicStats
+	clock  *wallclock.Clock
 	writer string // names what is read from now on in the ledger
 
 	// Of the poll loop alone.
@@ -76,7 +78,7 @@ func (p *partition) take(fp *kgo.FetchPartition, decoder *message.Decoder, now t
 	p.batch = batchStats{}
 	before := countsOf(s)
 	behind := !p.behindSince.IsZero() && now.Sub(p.behindSince) > lagging
-	arrived := now.UnixMicro()
+	arrived := p.clock.Micros(now)
 	var err error
 	for _, rec := range fp.Records {
 		if rec.Offset != s.Next {
@@ -171,12 +173,21 @@ func (p *partition) snapshot(now time.Time) (windows []ledger.WindowEntry, paylo
 	if len(p.windows) == 0 && p.state.Next == p.storedNext && p.state.Generation == p.storedGen {
 		return nil, nil, checkpoint{}, nil
 	}
-	if payload, err = p.state.Snapshot(now.UnixMicro()); err != nil {
+	if payload, err = p.state.Snapshot(p.clock.Micros(now)); err != nil {
 		return nil, nil, checkpoint{}, fmt.Errorf("%s: %w", p.topicPartition, err)
 	}
 	at = checkpoint{next: p.state.Next, epoch: p.state.LeaderEpoch, generation: p.state.Generation, payload: payload}
 	p.checkpoints.add(at)
 	return slices.Clone(p.windows), payload, at, nil
+}
+
+// probed notes the write of the state, which the next one tells of.
+func (p *partition) probed(probe ledger.Probe) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != nil {
+		p.state.Previous = &probe
+	}
 }
 
 // stored notes that the first n windows, and perhaps the state, are stored.

@@ -142,9 +142,11 @@ func (c *Consumer) storePartition(ctx context.Context, p *partition) (int, error
 		}
 	}
 	p.stored(len(windows), nil)
-	if _, err := c.store.Put(ctx, key, payload); err != nil {
+	probe, err := c.store.Put(ctx, key, payload)
+	if err != nil {
 		return 0, err
 	}
+	p.probed(probe)
 	p.stored(0, &at)
 	return size, nil
 }

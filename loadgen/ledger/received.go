@@ -63,6 +63,9 @@ type Received struct {
 
 	Window   Window // the open one
 	Evidence []Evidence
+	// Previous is the write of the snapshot before this one, a probe of the
+	// destination cluster's clock.
+	Previous *Probe
 
 	// The rest is derived, and absent from the written form.
 	lookup map[streamKey]*ReceivedStream

@@ -20,6 +20,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 )
 
 const (
@@ -40,12 +42,15 @@ type StoreConfig struct {
 	// Replicas of the topic, should it have to be created; 0: as many as there
 	// are brokers, up to 3. From 3 on, two must be in sync for a write.
 	Replicas int
+	// Clock is where the times of probes come from. Nil: the machine's.
+	Clock *wallclock.Clock
 }
 
 // Store writes entries to a ledger topic. It is safe for concurrent use.
 type Store struct {
 	client *kgo.Client
 	topic  string
+	clock  *wallclock.Clock
 	nonce  string // tells this store's chunks from those of any other
 
 	ctx    context.Context // ends with Close
@@ -86,7 +91,7 @@ func Open(ctx context.Context, cfg StoreConfig, log *slog.Logger) (*Store, error
 		client.Close()
 		return nil, fmt.Errorf("ledger topic %s: %w", cfg.Topic, err)
 	}
-	s := &Store{client: client, topic: cfg.Topic, nonce: hex.EncodeToString(nonce[:]), keys: map[Key]*slot{}}
+	s := &Store{client: client, topic: cfg.Topic, clock: cfg.Clock, nonce: hex.EncodeToString(nonce[:]), keys: map[Key]*slot{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -188,10 +193,10 @@ func (s *Store) write(key Key, sl *slot, payload []byte) (Probe, error) {
 	}
 	var probe Probe
 	rec := s.record(key.String(), append(header(typeManifest), body...))
-	probe.Sent = time.Now().UnixMicro()
+	probe.Sent = s.clock.Micros(time.Now())
 	acked := make(chan error, 1)
 	s.client.Produce(s.ctx, rec, func(_ *kgo.Record, err error) {
-		probe.Acked = time.Now().UnixMicro()
+		probe.Acked = s.clock.Micros(time.Now())
 		acked <- err
 	})
 	if err := <-acked; err != nil {

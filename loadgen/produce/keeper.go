@@ -131,7 +131,7 @@ func (k *keeper) write(ctx context.Context, closed bool) error {
 	p := k.p
 	now := time.Now()
 	late := p.late.Swap(0)
-	k.updated = max(k.updated+1, now.UnixMicro())
+	k.updated = max(k.updated+1, p.clock.Micros(now))
 	sent := ledger.Sent{
 		Test:     p.cfg.TestID,
 		Producer: p.cfg.ID,

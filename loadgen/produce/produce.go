@@ -22,6 +22,7 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 )
 
 // Deps are what a Producer works with.
@@ -32,6 +33,9 @@ type Deps struct {
 	// Registerer takes the metrics. Each Producer needs one of its own, or one
 	// that adds a label (prometheus.WrapRegistererWith). Nil: none.
 	Registerer prometheus.Registerer
+	// Clock is where the times come from that are sent and recorded. Nil: the
+	// machine's.
+	Clock *wallclock.Clock
 }
 
 // Producer puts load on the source cluster. One Producer is one life: it runs
@@ -40,6 +44,7 @@ type Producer struct {
 	cfg     Config
 	options []kgo.Opt
 	log     *slog.Logger
+	clock   *wallclock.Clock
 	run     uint64
 	buffer  buffer
 	reserve reserve
@@ -86,6 +91,7 @@ func New(cfg Config, deps Deps) (*Producer, error) {
 		cfg:     cfg,
 		options: deps.Options,
 		log:     deps.Logger.With("producer", cfg.ID),
+		clock:   deps.Clock,
 		run:     rand.Uint64N(math.MaxUint64) + 1,
 		buffer:  buffer{max: int64(cfg.MaxBuffered)},
 		reserve: reserve{seconds: 30, least: 1000, guess: 1e6},
@@ -256,7 +262,7 @@ func (p *Producer) Run(ctx context.Context) error {
 	if err := p.insist(ctx, func() error {
 		err := p.prepare(ctx)
 		if err == nil {
-			store, err = ledger.Open(ctx, ledger.StoreConfig{Opts: p.options, Topic: ledger.SourceTopic, Replicas: p.cfg.LedgerReplicas}, p.log)
+			store, err = ledger.Open(ctx, ledger.StoreConfig{Opts: p.options, Topic: ledger.SourceTopic, Replicas: p.cfg.LedgerReplicas, Clock: p.clock}, p.log)
 		}
 		return err
 	}); err != nil {
@@ -270,7 +276,7 @@ func (p *Producer) Run(ctx context.Context) error {
 // streams are ready.
 func (p *Producer) load(ctx context.Context, store putter) error {
 	p.keeper.store = store
-	p.started = time.Now()
+	p.started = p.clock.At(time.Now())
 	if err := p.keeper.write(ctx, false); err != nil {
 		return fmt.Errorf("reserve the first sequences: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/units"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
 	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
 )
 
@@ -546,6 +547,46 @@ func TestCreateTopics(t *testing.T) {
 }
 
 // A moved leader costs nothing.
+// A clock that is wrong is wrong in every time that the producer sends or stores, and in nothing that it does.
+func TestWrongClock(t *testing.T) {
+	c := newCluster(t, kfake.SeedTopics(1, "orders"))
+	cfg := testConfig("orders")
+	cfg.Throughput, cfg.Records = perSecond(2000), 1000
+	p, out := newProducer(t, cfg, kgo.SeedBrokers(c.ListenAddrs()...))
+	const behind = time.Hour
+	p.clock = wallclock.New(wallclock.Error{Offset: -behind})
+	begin := time.Now()
+	l := launch(t, p, out)
+	if err := l.wait(); err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now()
+	wrong := func(what string, us int64) {
+		if at := time.UnixMicro(us).Add(behind); at.Before(begin.Add(-time.Second)) || at.After(end.Add(time.Second)) {
+			t.Errorf("%s: %s, and by the clock it is %s to %s", what, at.Add(-behind), begin.Add(-behind), end.Add(-behind))
+		}
+	}
+	sent, log := lastLedger(t, c), readLog(t, c, "orders")
+	checkLedger(t, sent, map[string][][]written{"orders": log}, false)
+	if n := len(flat(log)); n != 1000 {
+		t.Errorf("%d records, want 1000", n)
+	}
+	for _, w := range flat(log) {
+		wrong("an intended time", w.Intended)
+		wrong("a record's time", w.at.UnixMicro())
+	}
+	wrong("the start", sent.Started)
+	wrong("the last change", sent.Updated)
+	if sent.Previous == nil {
+		t.Fatal("no probe")
+	}
+	wrong("a probe", sent.Previous.Sent)
+	wrong("a probe's end", sent.Previous.Acked)
+	if sent.Scheduled != 1000 || sent.Shed != 0 {
+		t.Errorf("%d records were due and %d shed", sent.Scheduled, sent.Shed)
+	}
+}
+
 func TestMovedLeader(t *testing.T) {
 	c := newCluster(t, kfake.NumBrokers(3), kfake.SeedTopics(3, "orders"))
 	cfg := testConfig("orders")

@@ -36,17 +36,17 @@ func (p *Producer) tellRates(ctx context.Context, store putter, end <-chan struc
 			p.log.Warn("the ledger is slow: a second's rate is left out", "second", second)
 		}
 	}
-	second := time.Now().Unix()
+	second := p.clock.At(time.Now()).Unix()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ended := false; !ended; {
-		timer.Reset(time.Until(time.Unix(second+1, 0)))
+		timer.Reset(time.Unix(second+1, 0).Sub(p.clock.At(time.Now())))
 		select {
 		case <-end:
 			ended = true
 		case <-timer.C:
 		}
-		if now := time.Now().Unix(); ended || now > second {
+		if now := p.clock.At(time.Now()).Unix(); ended || now > second {
 			tell(second)
 			second = now
 		}

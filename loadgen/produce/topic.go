@@ -191,7 +191,7 @@ func (t *topic) send(now time.Time) (more bool) {
 	offered := 0
 	var unreserved uint64
 	for i := range room {
-		if t.offer(batch.At(i).UnixMicro(), now) {
+		if t.offer(t.p.clock.Micros(batch.At(i)), now) {
 			offered++
 			continue
 		}
@@ -255,7 +255,7 @@ func (t *topic) offer(intended int64, now time.Time) bool {
 	}
 	t.id.Partition, t.id.Sequence, t.id.Intended = partition, sequence, s.intended
 	t.encoder.EncodeAgain(&s.record, &t.id, key, t.size, &s.payload)
-	s.record.Timestamp = now // else the client would ask for the time once more
+	s.record.Timestamp = t.p.clock.At(now) // else the client would ask for the time once more
 
 	st.used(sequence, intended)
 	if limit := t.limit.Load(); largestBatch(units.Size(t.size)) > limit && batchSize(&s.record) > limit {

@@ -218,7 +218,7 @@ func clockText(v *verdict.Verdict) string {
 	if v.Clock == nil || v.Clock.Probes == 0 {
 		return "the offset between the clocks at both ends is not known, so latencies may be off by it"
 	}
-	s := fmt.Sprintf("the destination's clock is %s ± %s off (%s); latencies are not corrected by it",
+	s := fmt.Sprintf("the destination's clock is %s ± %s off (%s); figures are not corrected by it, expectations allow for it",
 		human.Millis(v.Clock.OffsetMillis), human.Millis(v.Clock.BoundMillis), human.Plural(uint64(max(0, v.Clock.Probes)), "probe", "probes"))
 	if v.Clock.Detail != "" {
 		s += ": " + clip(v.Clock.Detail, maxText)

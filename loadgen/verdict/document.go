@@ -286,7 +286,7 @@ type PhaseLatency struct {
 	CatchUp     int64               `json:"tester_catching_up"`     // records left out, since the tester was behind
 	ClockKnown  bool                `json:"clock_known"`            // whether the next two were measured
 	ClockBound  float64             `json:"clock_bound_ms"`         // plus or minus
-	ClockOffset float64             `json:"clock_offset_ms"`        // of the destination against the producers; not subtracted
+	ClockOffset float64             `json:"clock_offset_ms"`        // of the clock of arrivals against the producers'; not subtracted
 	Source      string              `json:"destination_time_stamp"` // LogAppendTime or arrival
 }
 
@@ -304,6 +304,9 @@ type Clock struct {
 	OffsetMillis float64 `json:"offset_ms"` // destination broker minus producer
 	BoundMillis  float64 `json:"bound_ms"`  // plus or minus
 	Probes       int     `json:"probes"`
+	// Moved: one of the clocks was set, or drifts. The bound covers all that the
+	// offset was.
+	Moved bool `json:"moved,omitempty"`
 	// One: everything ran on one machine and has one clock, so there was nothing
 	// to probe.
 	One    bool   `json:"one_clock,omitempty"`

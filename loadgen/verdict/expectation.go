@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -66,6 +67,7 @@ func quantities() map[string]quantity {
 	count("phantom", func(c *Counts) uint64 { return c.Phantom })
 	count("failed", func(c *Counts) uint64 { return c.Failed })
 	count("shed", func(c *Counts) uint64 { return c.Shed })
+	count("unsent", func(c *Counts) uint64 { return c.Unsent })
 	count("expected", func(c *Counts) uint64 { return c.Expected })
 	for name, read := range map[string]func(p *latency.Percentiles) float64{
 		"p50": func(p *latency.Percentiles) float64 { return p.P50 }, "p90": func(p *latency.Percentiles) float64 { return p.P90 },
@@ -82,6 +84,16 @@ func quantities() map[string]quantity {
 				}
 			}
 			return 0, false
+		}}
+	}
+	for name, read := range map[string]func(c *Clock) float64{
+		"clock.offset": func(c *Clock) float64 { return math.Abs(c.OffsetMillis) }, "clock.bound": func(c *Clock) float64 { return c.BoundMillis },
+	} {
+		out[name] = quantity{duration: true, read: func(v *Verdict) (float64, bool) {
+			if v.Clock == nil {
+				return 0, false
+			}
+			return read(v.Clock) / 1000, true
 		}}
 	}
 	out["outage"] = quantity{duration: true, read: func(v *Verdict) (float64, bool) {
@@ -176,6 +188,65 @@ func (e Expectation) Value(v *Verdict) (value float64, ok bool) {
 // Met reports whether a value of the quantity is within the limit.
 func (e Expectation) Met(value float64) bool { return e.met(value) }
 
+// Decide says whether the quantity is within the limit where all that is known of it is that it lies
+// between low and high.
+func (e Expectation) Decide(low, high float64) Outcome {
+	switch {
+	case e.met(low) && e.met(high) && (e.Op != "==" || low == high):
+		return Holds
+	case !e.met(low) && !e.met(high) && (e.Op != "==" || high < e.Limit || low > e.Limit):
+		return Broken
+	}
+	return CannotSay
+}
+
+// farApart is from which difference of the clocks on, in seconds, it cannot be told when a test had recovered:
+// that is, when latency was back, and nothing was due any more.
+const farApart = 1.0
+
+// Between returns between which values a quantity lies that was measured as value. What compares times of two
+// clocks, those of producers and those of arrivals, is known no better than the difference between the clocks.
+func (v *Verdict) Between(quantity string, value float64) (low, high float64) {
+	c := v.Clock
+	if c == nil || c.One || value >= float64(latency.MaxValue)/1e6 {
+		return value, value
+	}
+	least, most := (c.OffsetMillis-c.BoundMillis)/1000, (c.OffsetMillis+c.BoundMillis)/1000 // by how much arrivals' are ahead
+	switch {
+	case strings.HasPrefix(quantity, "latency."):
+		return value - most, value - least
+	case quantity == "outage" || quantity == "rpo":
+		return max(0, value-max(0, most)), value + max(0, -least)
+	case quantity == "recovery" && max(most, -least) > farApart:
+		return 0, math.Inf(1)
+	}
+	return value, value
+}
+
+// apart says what the difference between the clocks makes of a figure; nothing where it makes little.
+func (v *Verdict) apart(low, high float64, outcome Outcome) string {
+	c := v.Clock
+	if low == high || outcome != CannotSay && math.Abs(c.OffsetMillis) <= c.BoundMillis {
+		return ""
+	}
+	text := fmt.Sprintf("; the clocks of producers and of arrivals are %s ± %s apart, so ", seconds(c.OffsetMillis/1000), seconds(c.BoundMillis/1000))
+	if math.IsInf(high, 1) {
+		return text + "it is not known"
+	}
+	return text + fmt.Sprintf("it is %s to %s", seconds(low), seconds(high))
+}
+
+func seconds(value float64) string {
+	return time.Duration(value * float64(time.Second)).Round(time.Millisecond).String()
+}
+
+// Weigh is Decide for a quantity that was measured as value. The text is the value, with what is known of it.
+func (v *Verdict) Weigh(e Expectation, quantity string, value float64, text string) (outcome Outcome, actual string) {
+	low, high := v.Between(quantity, value)
+	outcome = e.Decide(low, high)
+	return outcome, text + v.apart(low, high, outcome)
+}
+
 // Format writes a value of the quantity for people.
 func (e Expectation) Format(value float64) string { return e.format(value) }
 
@@ -199,7 +270,9 @@ func (s *state) judge() {
 	broken := false
 	for _, e := range s.in.Expectations {
 		value, ok := all[e.Quantity].read(v)
-		r := ExpectationResult{Expectation: e.String(), Actual: e.format(value), Outcome: Holds}
+		r := ExpectationResult{Expectation: e.String(), Outcome: Holds}
+		weighed, actual := v.Weigh(e, e.Quantity, value, e.format(value))
+		r.Actual = actual
 		switch {
 		case !ok:
 			r.Actual, r.Outcome = "not measured", CannotSay
@@ -208,7 +281,10 @@ func (s *state) judge() {
 			r.Actual, r.Outcome = "at least "+e.format(float64(v.Total.LostAtLeast)), Broken
 			broken = true
 			v.Reasons = append(v.Reasons, fmt.Sprintf("expected %s, found %s: more are missing than can lie where nobody read", r.Expectation, r.Actual))
-		case e.met(value):
+		case weighed == CannotSay:
+			r.Outcome = CannotSay
+			s.doubt("whether %s cannot be told: found %s", r.Expectation, actual)
+		case weighed == Holds:
 			if len(s.doubts) > 0 && !all[e.Quantity].duration {
 				r.Outcome = CannotSay
 			}
