@@ -130,6 +130,9 @@ type Auditor struct {
 	watcher  *settings.File // nil: no settings file
 	reread   time.Duration  // how often it is read
 
+	looking sync.Mutex // held for a look at the source
+	looked  time.Time  // when the last one began; guarded by looking
+
 	drain     chan struct{}
 	drainOnce sync.Once
 
@@ -268,6 +271,7 @@ func (a *Auditor) Run(ctx context.Context) (*verdict.Document, error) {
 	}
 	watching, stop := context.WithCancel(ctx)
 	var watchers sync.WaitGroup
+	watchers.Go(func() { a.watchSource(watching) })
 	if a.watcher != nil {
 		watchers.Go(func() { a.watcher.Watch(watching, a.reread, a.log, a.apply) })
 	}
@@ -363,12 +367,10 @@ func (a *Auditor) collect(ctx context.Context) error {
 	if err := a.checkTruncations(ctx); err != nil {
 		return err
 	}
-	before = a.evidence.now()
-	src, err := a.src.bounds(ctx, topics)
+	src, err := a.lookAtSource(ctx, topics)
 	if err != nil {
 		return err
 	}
-	a.evidence.source(src, before, a.evidence.now())
 	if err := a.src.findCuts(ctx, src, a.evidence.truncatedSource); err != nil {
 		return err
 	}
@@ -377,6 +379,44 @@ func (a *Auditor) collect(ctx context.Context) error {
 	}
 	a.evidence.notice(a.evidence.now())
 	return nil
+}
+
+// lookAtSource notes how far the source's logs reach. One look is taken at a time, so that none takes an earlier
+// answer than another for a later one.
+func (a *Auditor) lookAtSource(ctx context.Context, topics []string) (map[string]topicBounds, error) {
+	a.looking.Lock()
+	defer a.looking.Unlock()
+	began, before := time.Now(), a.evidence.now()
+	src, err := a.src.bounds(ctx, topics)
+	if err != nil {
+		return nil, err
+	}
+	a.evidence.source(src, before, a.evidence.now())
+	a.looked = began
+	return src, nil
+}
+
+// watchSource looks at the source's logs while others cannot, since the destination does not answer: retention goes
+// on then, and only who has seen when it deleted a record can say later whether the replicator could have read it.
+func (a *Auditor) watchSource(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(a.cfg.Interval):
+		}
+		a.looking.Lock()
+		fresh := time.Since(a.looked) < a.cfg.Interval
+		a.looking.Unlock()
+		if fresh {
+			continue
+		}
+		asking, cancel := context.WithTimeout(ctx, 10*time.Second)
+		if _, err := a.lookAtSource(asking, a.evidence.topics()); err != nil {
+			a.log.Debug("cannot look at the source's logs", "error", err)
+		}
+		cancel()
+	}
 }
 
 // read reads the news of a ledger. A damaged entry, or a ledger that was

@@ -3,16 +3,20 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/message"
@@ -257,6 +261,66 @@ func TestInterrupted(t *testing.T) {
 	if c := doc.Verdict.Total; c.Pending != 9 || c.Undelivered+c.Lost != 0 {
 		t.Errorf("%d pending, %d undelivered, %d lost; want 9 pending", c.Pending, c.Undelivered, c.Lost)
 	}
+}
+
+// What the source's retention deletes while the destination does not answer is seen when it happens.
+func TestSourceIsWatchedWhileTheDestinationIsAway(t *testing.T) {
+	p := newPair(t)
+	destination, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "load"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer destination.Close()
+	p.destination = []kgo.Opt{kgo.SeedBrokers(destination.ListenAddrs()...)}
+	var away atomic.Bool
+	destination.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+		destination.KeepControl()
+		return nil, errors.New("the connection is closed"), away.Load()
+	})
+	client, err := kgo.NewClient(p.source...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for range 10 {
+		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: "load", Value: []byte("x")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := p.auditor(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if _, err := a.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	for !a.Ready() {
+		time.Sleep(time.Millisecond) // until the condition above
+	}
+	away.Store(true)
+	tp := verdict.TopicPartition{Topic: "load"}
+	for _, start := range []int64{3, 6} {
+		var to kadm.Offsets
+		to.AddOffset("load", 0, start, -1)
+		if _, err := kadm.NewClient(client).DeleteRecords(t.Context(), to); err != nil {
+			t.Fatal(err)
+		}
+		deadline := time.Now().Add(time.Minute)
+		for seen := false; !seen; time.Sleep(time.Millisecond) {
+			a.evidence.mu.Lock()
+			all := a.evidence.kept.Starts[tp]
+			seen = len(all) > 0 && all[len(all)-1].Offset == start
+			a.evidence.mu.Unlock()
+			if time.Now().After(deadline) {
+				t.Fatalf("that the log now begins at %d was not seen: %v", start, all)
+			}
+		}
+	}
+	away.Store(false)
+	stop()
+	<-ended
 }
 
 // A destination topic that is deleted after it was read has lost everything.
