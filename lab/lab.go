@@ -569,12 +569,13 @@ func (l *Lab) Stop(context.Context) error {
 func (l *Lab) ClientOptions(side string) []kgo.Opt { return l.cluster(side).Options() }
 
 // Evidence copies the logs of all processes and the configurations that were made for them below dir, and
-// writes the last metrics of those load tools that run.
+// writes the last metrics of those load tools that run, where those of before the drain are already.
 func (l *Lab) Evidence(ctx context.Context, dir string) error {
 	if l.logs == "" {
 		return nil
 	}
-	return errors.Join(os.CopyFS(filepath.Join(dir, "logs"), os.DirFS(l.logs)), l.Metrics(ctx, dir))
+	metrics := filepath.Join(dir, "metrics")
+	return errors.Join(os.CopyFS(filepath.Join(dir, "logs"), os.DirFS(l.logs)), os.MkdirAll(metrics, 0o755), l.Metrics(ctx, metrics))
 }
 
 // Metrics writes the metrics of those load tools that run below dir, a file each.

@@ -113,7 +113,7 @@ func TestRealKafkaConverges(t *testing.T) {
 
 	evidence := t.TempDir()
 	r.must(l.Evidence(t.Context(), evidence))
-	for _, name := range []string{"logs/mirrormaker2-1.log", "logs/config/source-broker-2.properties", "auditor.prom", "producer-0.prom"} {
+	for _, name := range []string{"logs/mirrormaker2-1.log", "logs/config/source-broker-2.properties", "metrics/auditor.prom", "metrics/producer-0.prom"} {
 		if info, err := os.Stat(filepath.Join(evidence, name)); err != nil || info.Size() == 0 {
 			t.Errorf("no evidence %s: %v", name, err)
 		}
