@@ -181,10 +181,31 @@ func TestCheckRefusesWhatCannotChange(t *testing.T) {
 	}
 }
 
-// A disk that is nearly full is found before brokers are started on it.
+// A disk that is too full for what a run writes is found before brokers are started on it, and nothing is left.
 func TestRoomOnTheDisk(t *testing.T) {
-	if err := checkRoom(t.TempDir(), 1); err != nil {
+	if err := checkRoom(t.TempDir(), 1, "little"); err != nil {
 		t.Error(err)
 	}
-	contains(t, checkRoom(t.TempDir(), 1<<62), "MiB left", "make room")
+	contains(t, checkRoom(t.TempDir(), 1<<62, "much"), "MiB left", "(much)", "make room")
+
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	cfg := defaults()
+	// A replicator of somebody else's, and Kafka that is never asked for.
+	cfg.LoadgenBinary, cfg.Output = script(t, t.TempDir(), "loadgen", "exit 1"), filepath.Join(t.TempDir(), "output")
+	l := testLab(t, cfg)
+	base := small()
+	base.Source.Throughput.PerSecond = 10_000
+	l.turnTo(base.Config)
+	l.Sends(base.Source.Sends(300 * 24 * time.Hour))
+	// 10k/s of 1 kB for 300 days, in 2 + 2 replicas.
+	contains(t, l.checkRoom(temp), "247192382 MiB of records in 4 replicas", "MiB left", "send less")
+	if err := l.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, dir := range []string{temp, filepath.Dir(cfg.Output)} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%s has %v (%v)", dir, left, err)
+		}
+	}
 }

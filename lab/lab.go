@@ -88,6 +88,7 @@ var (
 	_ scenario.Equipped  = (*Lab)(nil)
 	_ scenario.Witness   = (*Lab)(nil)
 	_ scenario.Describer = (*Lab)(nil)
+	_ scenario.Spacious  = (*Lab)(nil)
 )
 
 // New returns a lab in which nothing is made yet. Progress is written to out, a line each.
@@ -234,7 +235,7 @@ func (l *Lab) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := checkRoom(os.TempDir(), leastRoom); err != nil {
+	if err := l.checkRoom(os.TempDir()); err != nil {
 		return err
 	}
 	if err := l.makeDirectories(); err != nil {
@@ -259,18 +260,32 @@ func findBinary(path string) (string, error) {
 	return filepath.Abs(found)
 }
 
-// leastRoom is what a small test writes, and some: brokers that run out of disk end, which would be a
+// leastRoom is what clusters write beside the load, and some: brokers that run out of disk end, which would be a
 // fault that nobody asked for.
 const leastRoom = 2 << 30
 
+// Sends tells the lab how many bytes the load may come to. It looks for room for them before it starts anything.
+func (l *Lab) Sends(bytes float64) { l.sends = bytes }
+
+// checkRoom returns an error where a directory's disk has too little left for the load in all its replicas.
+func (l *Lab) checkRoom(dir string) error {
+	if l.cfg.existing() {
+		return checkRoom(dir, 100<<20, "logs and results")
+	}
+	c := l.config()
+	copies := c.Source.ReplicationFactor + c.Destination.ReplicationFactor
+	need := l.sends*float64(copies) + leastRoom
+	return checkRoom(dir, uint64(min(need, 1<<62)), fmt.Sprintf("%d MiB of records in %d replicas, and 2 GiB for all else", uint64(l.sends)>>20, copies))
+}
+
 // checkRoom returns an error where a directory's disk has not so many bytes left.
-func checkRoom(dir string, least uint64) error {
+func checkRoom(dir string, least uint64, why string) error {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return fmt.Errorf("room on the disk of %s: %w", dir, err)
 	}
 	if free := s.Bavail * uint64(s.Bsize); free < least {
-		return fmt.Errorf("the disk of %s has %d MiB left, and the clusters need %d MiB at least: make room, or set TMPDIR to a directory on another disk", dir, free>>20, least>>20)
+		return fmt.Errorf("the disk of %s has %d MiB left, and the run needs %d MiB (%s): make room, set TMPDIR to a directory on another disk, or send less or for less long", dir, free>>20, least>>20, why)
 	}
 	return nil
 }

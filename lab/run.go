@@ -93,6 +93,7 @@ func Run(ctx context.Context, l *Lab, t Test) (exitCode int, err error) {
 			exitCode, err = exitNoVerdict, errors.Join(err, fmt.Errorf("clean up: %w", stopErr))
 		}
 	}()
+	l.Sends(t.Baseline.Source.Sends(t.Duration))
 	if err := l.Start(ctx, t.Baseline); err != nil {
 		return exitNoVerdict, err
 	}

@@ -351,6 +351,9 @@ func (r *Runner) check(t Target, s *Scenario) error {
 	if s.Probe != "" && r.deps.Probe == nil {
 		return fmt.Errorf("%w: there is nothing that makes the probe %s", ErrCannotPlay, s.Probe)
 	}
+	if x, ok := t.(Spacious); ok {
+		x.Sends(s.Sends(r.cfg.SteadyWithin))
+	}
 	configs := s.Configs()
 	for i := range configs {
 		configs[i].Destination.Expectations = s.plain()

@@ -471,6 +471,37 @@ func (s *Scenario) Configs() []Config {
 	return out
 }
 
+// fastest stands for a rate without a limit, in bytes per second: about what a machine's clusters take.
+const fastest = 50e6
+
+// Sends is how many bytes the load comes to at most, with so long a wait for a steady state.
+func (s *Scenario) Sends(wait time.Duration) float64 {
+	total, at, now := 0.0, -wait, s.Baseline
+	until := func(then time.Duration) {
+		total += now.Source.bytesPerSecond() * (then - at).Seconds()
+		at = then
+	}
+	for i := range s.Steps {
+		step := &s.Steps[i]
+		until(step.Start)
+		if step.When == PhaseSteady && i > 0 {
+			total += now.Source.bytesPerSecond() * wait.Seconds()
+		}
+		now = step.Config
+	}
+	until(time.Duration(s.Duration))
+	return total
+}
+
+// bytesPerSecond is what all producers send to all topics.
+func (s *Source) bytesPerSecond() float64 {
+	rate := s.Throughput.RecordsPerSecond(s.MessageSize) * float64(s.MessageSize) * float64(s.Producers*len(s.Topics))
+	return min(rate, fastest)
+}
+
+// Sends is how many bytes the load comes to in a time.
+func (s *Source) Sends(time time.Duration) float64 { return s.bytesPerSecond() * time.Seconds() }
+
 // Phases returns the names of the phases in their order.
 func (s *Scenario) Phases() []string {
 	out := []string{PhaseSteady}

@@ -3,6 +3,7 @@ package scenario_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
@@ -31,6 +32,20 @@ func TestCatalogueIsValid(t *testing.T) {
 		if s, err := scenario.Load(name, nil); err != nil || s.Reported == "" {
 			t.Errorf("%s: %v; want it, with what the talk reported", name, err)
 		}
+	}
+}
+
+// What a scenario sends is what each of its steps asks for, and the wait before them.
+func TestWhatAScenarioSends(t *testing.T) {
+	text := strings.NewReplacer("{partitions: 12, kafkaConfig: {num.io.threads: 2}}", "{throughput: 2k/s, producers: 2, messageSize: 500B}",
+		"workers: 3", "workers: 3\n  - at: 40s\n    side: source\n    change: {throughput: 6MB/s, topics: [load, load-2]}\n    phase: more").Replace(good)
+	s, err := scenario.Parse("good", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 2 MB/s for a minute before and 40 s, and for the wait of the last step 24 MB/s, as for the 20 s.
+	if got, want := s.Sends(time.Minute), 2e6*100+24e6*80; got != want {
+		t.Errorf("%.0f bytes, want %.0f", got, want)
 	}
 }
 

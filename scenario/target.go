@@ -84,6 +84,12 @@ type Metered interface {
 	Metrics(ctx context.Context, dir string) error
 }
 
+// Spacious is a Target that keeps records on this machine. Sends tells it, before Check and Start, how many bytes the
+// load may come to, so that it can look for room.
+type Spacious interface {
+	Sends(bytes float64)
+}
+
 // Describer is a Target that can say more about itself: ReplicatorName is what copies under c where that is
 // not c.Destination.Replicator, empty otherwise; Versions are those of what it runs.
 type Describer interface {
