@@ -194,8 +194,8 @@ func newComparison(base string, results []*scenario.Result) *comparison {
 // figuresOf has the figures of all runs that came to any, a row each: scenarios that differ in one thing can be
 // compared line by line.
 func figuresOf(results []*scenario.Result) *table {
-	t := &table{ID: "figures-table", Caption: "Figures of all runs", Head: columns("Run", "", "#Lost", "#Duplicates", "#New found after", "#Longest outage", "#Recovery", "#Worst RPO", "#Waiting at most", "#p99 steady", "#p99 of all"),
-		Note: "New found after: from the change at the source until a record of each new topic or partition had arrived. Waiting at most: records that were due and had not arrived."}
+	t := &table{ID: "figures-table", Caption: "Figures of all runs", Head: columns("Run", "", "#Missing", "#Duplicates", "#New found after", "#Longest outage", "#Recovery", "#Worst RPO", "#Waiting at most", "#p99 steady", "#p99 of all"),
+		Note: "Missing: lost, undelivered, or gone again. New found after: from the change at the source until a record of each new topic or partition had arrived. Waiting at most: records that were due and had not arrived."}
 	for _, r := range results {
 		f := r.Figures
 		if f == nil {
