@@ -64,8 +64,9 @@ func TestEveryExpressionHasDataOfARealRun(t *testing.T) {
 	// until waits for a condition, which names what is missing. Prometheus learns something each 15 s.
 	until := func(what string, missing func() string) {
 		t.Helper()
-		for deadline, still := time.Now().Add(soon), ""; ; {
-			if still = missing(); still == "" {
+		for deadline := time.Now().Add(soon); ; {
+			still := missing()
+			if still == "" {
 				t.Logf("%s: %s after the start", what, time.Since(began).Round(time.Second))
 				return
 			}

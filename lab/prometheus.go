@@ -48,6 +48,7 @@ type monitor struct {
 	agent   string // the agent's jar
 	net     network
 	url     string
+	began   time.Time
 	proc    *process
 
 	mu      sync.Mutex // guards what follows
@@ -83,7 +84,7 @@ func (l *Lab) startMonitor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m := &monitor{configs: l.configs(), net: l.net, targets: map[string]target{}}
+	m := &monitor{began: time.Now(), configs: l.configs(), net: l.net, targets: map[string]target{}}
 	if m.agent, err = resolveAgent(ctx, cache, l.jvm.java, l.out.say); err != nil {
 		return err
 	}
@@ -135,6 +136,7 @@ func (l *Lab) stopMonitor() {
 	}
 	m.proc.terminate(prometheusStop)
 	l.out.say("metrics are kept in %s; to look at them again: prometheus --config.file=/dev/null --storage.tsdb.path=%s --storage.tsdb.retention.time=3650d --web.listen-address=127.0.0.1:9090", m.dir, filepath.Join(m.dir, "data"))
+	l.out.say("and then, for a picture of this time: loadgen dashboards render --from %s --to %s", m.began.UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339))
 }
 
 // Prometheus returns the URL of the lab's Prometheus, empty without one.
