@@ -4,7 +4,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LOADGEN := bin/loadgen
 
-# Arguments for demo, lab, scenarios, bench, images, versions, secrets and preflight: make demo ARGS='--mirror-fault drop'
+# Arguments for demo, lab, scenarios, bench, images, updates, versions, secrets and preflight: make demo ARGS='--mirror-fault drop'
 ARGS ?=
 
 # The stacks in the order in which they come up. They go the other way round.
@@ -16,7 +16,7 @@ DESTINATION := eu-west-1
 INFRA := $(shell go list ./infra/... ./stacks/... ./images/... ./preflight/... ./dashboards/... ./scenario/...)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab scenarios test lint check soak test-dashboards test-pulumi test-kubernetes test-replicators fuzz secrets versions images preflight where destroy bench clean
+.PHONY: help setup build demo lab scenarios test lint check soak test-dashboards test-pulumi test-kubernetes test-replicators fuzz updates vulnerabilities licences sbom secrets versions images preflight where destroy bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,18 @@ test-replicators: setup ## uReplicator and Brooklin in the lab, from UREPLICATOR
 
 test-kubernetes: ## Every object of both stacks by Kubernetes' schemas and the definitions of charts; fetches 27 MB the first time: not in make test
 	go test -vet=off -timeout 40m -tags kubernetes -v -run 'Schemas|ChaosMeshKnows' ./infra/kubetest ./stacks $(ARGS)
+
+updates: ## List newer versions of pinned modules, tools, jars, charts and images, and who could not be asked; ARGS='--only go'
+	@go run ./supply updates $(ARGS)
+
+vulnerabilities: build ## Known vulnerabilities of what is built in, with govulncheck and a pinned database
+	@go run ./supply vulnerabilities $(ARGS)
+
+licences: ## The licence of every Go module that is built in; the tests refuse those that are not allowed
+	@go run ./supply licences
+
+sbom: build ## What bin/loadgen is made of, as CycloneDX JSON; make images puts the same into the image
+	@go run ./images sbom $(LOADGEN)
 
 secrets: ## Passwords and certificates into both stacks' configuration, as Pulumi secrets
 	go run ./preflight secrets $(ARGS)

@@ -80,13 +80,17 @@ func (b *builder) build(ctx context.Context) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	made, err := sbom(bytes.NewReader(binary), b.version, b.agent)
+	if err != nil {
+		return nil, err
+	}
 	base, err := b.baseImage(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// What changes least comes first: nodes have it already.
 	var layers []v1.Layer
-	for _, files := range [][]file{base.files, {{path: agentPath, mode: 0o644, data: jar}}, {{path: "usr/local/bin/loadgen", mode: 0o755, data: binary}}} {
+	for _, files := range [][]file{base.files, {{path: agentPath, mode: 0o644, data: jar}}, {{path: "usr/local/bin/loadgen", mode: 0o755, data: binary}, {path: sbomPath, mode: 0o644, data: made}}} {
 		if len(files) == 0 {
 			continue
 		}

@@ -85,6 +85,24 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 	f.StringVar(&s.build.bundle, "ca-bundle", "", "file of certificate authorities for the load generator's image; none: this machine's")
 	f.StringVar(&s.build.jar, "agent-jar", "", "file of the JMX agent; none: it is downloaded from Maven Central")
 	f.StringVar(&s.build.agent.SHA256, "agent-sha256", defaultAgent().SHA256, "SHA-256 of the JMX agent")
+	cmd.AddCommand(&cobra.Command{
+		Use:   "sbom BINARY",
+		Short: "Say what a load generator's binary is made of, as CycloneDX JSON",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			binary, err := os.Open(args[0])
+			if err != nil {
+				return fmt.Errorf("sbom: %w", err)
+			}
+			defer binary.Close()
+			text, err := sbom(binary, s.build.version)
+			if err != nil {
+				return fmt.Errorf("sbom of %s: %w", args[0], err)
+			}
+			_, err = stdout.Write(text)
+			return err
+		},
+	})
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
@@ -114,7 +132,9 @@ The images, those that Helm charts run among them:
 	}
 	b.WriteString(`
 The load generator's image is the static binary, the JMX agent and certificate authorities. The
-same source, Go version and authorities give the same digest. Of other images one platform is
+same source, Go version and authorities give the same digest. What it is made of is in it, as CycloneDX:
+  crane export IMAGE - | tar -xO ` + sbomPath + `
+Of other images one platform is
 copied, unchanged: its digest is what "docker buildx imagetools inspect" shows for the platform.
 
 Credentials: AWS's usual ones for ECR; for other registries what "docker login" has stored. The

@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	cyclonedx "github.com/CycloneDX/cyclonedx-go"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	fake "github.com/google/go-containerregistry/pkg/registry"
@@ -543,6 +544,10 @@ func TestTheLoadGeneratorsImage(t *testing.T) {
 			t.Fatal(err)
 		}
 		size := fmt.Sprint(len(data))
+		if h.Name == sbomPath {
+			size = "*"
+			checkSBOM(t, data)
+		}
 		if h.Name == "usr/local/bin/loadgen" {
 			size = "*"
 			if err := os.WriteFile(binary, data, 0o700); err != nil {
@@ -555,7 +560,7 @@ func TestTheLoadGeneratorsImage(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	if want := []string{"etc/ssl/certs/ca-certificates.crt 644 11", "opt/jmx_prometheus_javaagent.jar 644 8", "tmp 1777 0", "usr/local/bin/loadgen 755 *"}; !slices.Equal(got, want) {
+	if want := []string{"etc/ssl/certs/ca-certificates.crt 644 11", "opt/jmx_prometheus_javaagent.jar 644 8", "tmp 1777 0", "usr/local/bin/loadgen 755 *", sbomPath + " 644 *"}; !slices.Equal(got, want) {
 		t.Errorf("the image has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	version, err := exec.Command(binary, "version").CombinedOutput()
@@ -570,6 +575,40 @@ func TestTheLoadGeneratorsImage(t *testing.T) {
 	said, err = exec.Command(binary, "install-agent", "--from", filepath.Join(dir, "agent.jar"), "--to", filepath.Join(dir, "installed.jar")).CombinedOutput()
 	if installed, _ := os.ReadFile(filepath.Join(dir, "installed.jar")); err != nil || !bytes.Equal(installed, jar) {
 		t.Errorf("install-agent: %v, %s, wrote %q", err, said, installed)
+	}
+}
+
+// checkSBOM says what a scanner would miss.
+func checkSBOM(t *testing.T, text []byte) {
+	t.Helper()
+	bom := new(cyclonedx.BOM)
+	if err := cyclonedx.NewBOMDecoder(bytes.NewReader(text), cyclonedx.BOMFileFormatJSON).Decode(bom); err != nil {
+		t.Fatal(err)
+	}
+	if bom.Metadata.Component.Version != "v1-test" || bom.SerialNumber != "" || bom.Metadata.Timestamp != "" {
+		t.Errorf("%+v of %s at %s", bom.Metadata.Component, bom.SerialNumber, bom.Metadata.Timestamp)
+	}
+	found := map[string]cyclonedx.Component{}
+	for _, c := range *bom.Components {
+		name, _, _ := strings.Cut(c.PackageURL, "@")
+		found[name] = c
+	}
+	mod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"pkg:golang/github.com/twmb/franz-go", "pkg:golang/github.com/spf13/cobra", "pkg:golang/stdlib", "pkg:maven/io.prometheus.jmx/jmx_prometheus_javaagent"} {
+		c, ok := found[name]
+		if !ok || c.Version == "" {
+			t.Errorf("the image does not say that it has %s", name)
+			continue
+		}
+		if strings.HasPrefix(c.Name, "github.com/") && (!strings.Contains(string(mod), c.Name+" "+c.Version) || c.Hashes == nil || len((*c.Hashes)[0].Value) != 64) {
+			t.Errorf("%s: %s is not go.mod's version, or without a sum", name, c.Version)
+		}
+	}
+	if _, ok := found["pkg:golang/github.com/pulumi/pulumi/sdk/v3"]; ok {
+		t.Error("the image says that it has Pulumi's SDK, which only the stacks have")
 	}
 }
 
