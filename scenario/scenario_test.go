@@ -1,10 +1,12 @@
 package scenario_test
 
 import (
+	"flag"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human/mistakestest"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
@@ -122,8 +124,11 @@ func TestSettingsChangeTheBaseline(t *testing.T) {
 	}
 }
 
+var update = flag.Bool("update", false, "write this package's section of docs/mistakes.md anew")
+
 // Each mistake alone is refused, in words that say where it is and what would be right.
 func TestScenarioMistakes(t *testing.T) {
+	var rows []mistakestest.Row
 	for name, test := range map[string]struct{ old, new, want string }{
 		"unknown key":            {"about:", "abuot: x\nabout:", "line 2: abuot is no key here: did you mean about?"},
 		"twice":                  {"duration: 60s", "duration: 60s\nduration: 60s", "line 6: duration is there twice"},
@@ -189,10 +194,16 @@ func TestScenarioMistakes(t *testing.T) {
 			}
 			_, err := scenario.Parse("good", []byte(text))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("%v\ndoes not say %q", err, test.want)
+				t.Fatalf("%v\ndoes not say %q", err, test.want)
 			}
+			made := "`" + strings.TrimSpace(test.new) + "`"
+			if test.new == "" {
+				made = "without `" + strings.TrimSpace(test.old) + "`"
+			}
+			rows = append(rows, mistakestest.Row{Input: name + ": " + made, Message: strings.TrimPrefix(err.Error(), "scenario good:")})
 		})
 	}
+	mistakestest.Section(t, "../docs/mistakes.md", "Scenario files", "One thing is wrong with a good file.", rows, *update)
 	if _, err := scenario.Parse("good", nil); err == nil || !strings.Contains(err.Error(), "empty") {
 		t.Errorf("an empty file: %v", err)
 	}

@@ -36,6 +36,9 @@ func FuzzReadConfig(f *testing.F) {
 	}
 	beginsWithKey := regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*([.:\[ ]|$)`)
 	f.Fuzz(func(t *testing.T, isDestination bool, key1, value1, key2, value2 string) {
+		if !utf8.ValidString(key1 + value1 + key2 + value2) {
+			return // neither YAML nor the engine's protocol can carry it
+		}
 		values := maps.Clone(base[isDestination])
 		values[prefix+key1], values[prefix+key2] = value1, value2
 		s, m := readConfig(projectName, values)

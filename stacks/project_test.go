@@ -18,6 +18,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/images/catalogue"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human/mistakestest"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
@@ -184,6 +185,7 @@ func TestPiecesOfObjectsAreRead(t *testing.T) {
 }
 
 func TestMistakesInAStacksConfigurationAreNamed(t *testing.T) {
+	var rows []mistakestest.Row
 	for name, test := range map[string]struct {
 		role   string
 		values map[string]string
@@ -231,6 +233,12 @@ func TestMistakesInAStacksConfigurationAreNamed(t *testing.T) {
 			if err == nil {
 				t.Fatal("is accepted")
 			}
+			var given []string
+			for _, key := range slices.Sorted(maps.Keys(test.values)) {
+				given = append(given, key+" `"+test.values[key]+"`")
+			}
+			_, message, _ := strings.Cut(err.Error(), "cannot be used:\n")
+			rows = append(rows, mistakestest.Row{Input: test.role + ": " + strings.Join(given, ", "), Message: message})
 			for _, want := range test.want {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%v\ndoes not say %q", err, want)
@@ -238,6 +246,7 @@ func TestMistakesInAStacksConfigurationAreNamed(t *testing.T) {
 			}
 		})
 	}
+	mistakestest.Section(t, "../docs/mistakes.md", "Stacks' configuration", "What preflight and `pulumi up` refuse, with all else usable.", rows, *update)
 	t.Run("no role", func(t *testing.T) {
 		_, m := readConfig(projectName, nil)
 		if err := m.err(); err == nil || !strings.Contains(err.Error(), `role: "": use source or destination`) {

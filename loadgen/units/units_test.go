@@ -2,12 +2,16 @@ package units
 
 import (
 	"encoding/json"
+	"flag"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/human/mistakestest"
 )
 
 func TestParseSize(t *testing.T) {
@@ -45,8 +49,16 @@ func TestParseRate(t *testing.T) {
 	}
 }
 
+var update = flag.Bool("update", false, "write this package's section of docs/mistakes.md anew")
+
 // An error names the value, what is wrong with it, and what would be right.
-func TestErrors(t *testing.T) {
+func TestMistakes(t *testing.T) {
+	var rows []mistakestest.Row
+	note := func(kind, text string, err error) {
+		if err != nil && len(text) < 100 {
+			rows = append(rows, mistakestest.Row{Input: fmt.Sprintf("%s `%s`", kind, text), Message: err.Error()})
+		}
+	}
 	for _, test := range []struct{ text, want string }{
 		{"", "is empty"}, {"  ", "is empty"}, {"-1", "is negative"}, {"-5kB", "is negative"}, {"kB", "number"}, {"x", "number"}, {".", "number"},
 		{"1.2.3", "number"}, {"1..2", "number"}, {"1kb", "bits"}, {"1mB", `"mB"`}, {"1e3", `"e3"`}, {"0x10", `"x10"`}, {"1,5kB", `",5kB"`}, {"1_000", `"_000"`},
@@ -55,6 +67,7 @@ func TestErrors(t *testing.T) {
 	} {
 		_, err := ParseSize(test.text)
 		checkError(t, "ParseSize", test.text, err, test.want, "1MiB")
+		note("size", test.text, err)
 	}
 	for _, test := range []struct{ text, want string }{
 		{"", "is empty"}, {"/s", "is empty"}, {"-1/s", "is negative"}, {"0", "is zero"}, {"0/s", "is zero"}, {"0MB/s", "is zero"}, {"100MB", "is a size"},
@@ -64,7 +77,9 @@ func TestErrors(t *testing.T) {
 	} {
 		_, err := ParseRate(test.text)
 		checkError(t, "ParseRate", test.text, err, test.want, "20k/s")
+		note("rate", test.text, err)
 	}
+	mistakestest.Section(t, "../../docs/mistakes.md", "Sizes and rates", "In flags, in scenario files and in the stacks' configuration.", rows, *update)
 }
 
 func checkError(t *testing.T, function, text string, err error, want, right string) {
