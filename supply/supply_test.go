@@ -126,7 +126,7 @@ func TestNewerVersionsAreFound(t *testing.T) {
 	}
 	mux := http.NewServeMux()
 	answer := func(path, text string) {
-		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(text)) })
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) })
 	}
 	answer("/github.com/!apps!flyer/x/@latest", `{"Version":"v1.10.0"}`)
 	answer("/listed.example/x/@v/list", "v1.2.0\nv1.10.1\nv2.0.0-rc.1\n")
@@ -165,7 +165,7 @@ func TestNewerVersionsAreFound(t *testing.T) {
 func TestWhoCouldNotBeAskedIsListed(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "golang.org") {
-			w.Write([]byte(`{"Version":"v9.9.9"}`))
+			io.WriteString(w, `{"Version":"v9.9.9"}`)
 			return
 		}
 		http.Error(w, "gone fishing", http.StatusBadGateway)
