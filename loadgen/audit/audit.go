@@ -676,7 +676,7 @@ const storeEvery = 5 * time.Second
 
 // storeWithin bounds how long a ledger that takes nothing, such as one on a full
 // disk, holds the audit up.
-const storeWithin = 5 * time.Second
+const storeWithin = 2 * time.Second
 
 // store keeps the evidence that is gone when it is not kept. The writes are
 // also probes of both clusters' clocks.
