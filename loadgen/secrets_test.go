@@ -95,9 +95,9 @@ func secretsOfALab(t *testing.T, way, password string) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	seen := map[string]bool{} // commands of ours that were looked at
-	for err, running := error(nil), true; running; {
+	for running := true; running; {
 		select {
-		case err = <-ended:
+		case err := <-ended:
 			if running = false; err != nil {
 				t.Errorf("lab: %v\n%s", err, said.String())
 			}
