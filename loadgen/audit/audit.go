@@ -692,7 +692,7 @@ func (a *Auditor) store(ctx context.Context, every time.Duration) {
 		a.log.Warn("could not store the auditor's evidence", "error", err)
 		return
 	}
-	a.evidence.stored(len(data))
+	defer a.evidence.stored(len(data)) // when the source's ledger, too, has been told: it alone knows of it should this one go
 	a.evidence.clock.auditor(true, probe)
 	if probe, err = a.src.store.Put(ctx, a.probeKey(), []byte("kept")); err != nil {
 		a.log.Warn("could not probe the source cluster's clock", "error", err)
