@@ -14,6 +14,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
@@ -164,10 +165,16 @@ func validateAddress(address string) error {
 	return nil
 }
 
+// dialTimeout is how long a connection may take to open. Where an address answers no more, as when a broker is
+// replaced by one elsewhere, franz-go 1.22 dials it twice for each of up to five produce requests before a request
+// for metadata behind them is served, by another broker at last: with its own 10 s a producer stood still for two
+// minutes (seen in replace-broker-source). Two seconds have room for a SYN that is lost and for TLS over 600 ms.
+const dialTimeout = 2 * time.Second
+
 // Options returns the client options for c, which must be valid. It reads the
 // files c names, and names the one that cannot be used.
 func (c *Config) Options() ([]kgo.Opt, error) {
-	opts := []kgo.Opt{kgo.SeedBrokers(c.BootstrapServers...)}
+	opts := []kgo.Opt{kgo.SeedBrokers(c.BootstrapServers...), kgo.DialTimeout(dialTimeout)}
 	if c.ClientID != "" {
 		opts = append(opts, kgo.ClientID(c.ClientID))
 	}
