@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/dashboards"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 )
 
 // step between samples, where a range is short: every one that there is.
@@ -35,7 +36,7 @@ func Open(source, destination string) (*Prometheus, error) {
 	for side, url := range p.urls {
 		client, err := api.NewClient(api.Config{Address: url})
 		if err != nil {
-			return nil, fmt.Errorf("Prometheus of the %s at %q: %w", side, url, err)
+			return nil, fmt.Errorf("Prometheus of the %s at %q: %w", side, connect.Shown(url), err)
 		}
 		p.apis[side] = prometheus.NewAPI(client)
 	}
@@ -46,7 +47,7 @@ func Open(source, destination string) (*Prometheus, error) {
 func (p *Prometheus) reach(ctx context.Context) error {
 	for _, side := range []string{dashboards.Source, dashboards.Destination} {
 		if _, err := p.apis[side].Buildinfo(ctx); err != nil {
-			return fmt.Errorf("no Prometheus answers at %s, which is to be the %s's: %w", p.urls[side], side, err)
+			return fmt.Errorf("no Prometheus answers at %s, which is to be the %s's: %w", connect.Shown(p.urls[side]), side, err)
 		}
 	}
 	return nil
