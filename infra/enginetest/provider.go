@@ -26,6 +26,7 @@ import (
 
 // cloud is what the doubles remember beside the state.
 type cloud struct {
+	making  sync.Mutex // held from when a name is looked for until it is taken
 	mu      sync.Mutex
 	made    map[resource.URN]int    // how often a resource was made
 	fails   map[string]*bool        // ordered failures by "type name": true for one to become ready
@@ -243,6 +244,8 @@ func (d *double) Create(_ context.Context, req plugin.CreateRequest) (plugin.Cre
 	if !req.Preview && d.s.cloud.takeFailure(req.URN, false) {
 		return plugin.CreateResponse{Status: resource.StatusOK}, errors.New("this create was ordered to fail")
 	}
+	d.s.cloud.making.Lock()
+	defer d.s.cloud.making.Unlock()
 	if err := d.kind.refuse(d, req.URN, nil, req.Properties); err != nil {
 		return plugin.CreateResponse{Status: resource.StatusOK}, err
 	}

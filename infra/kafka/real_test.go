@@ -102,16 +102,43 @@ func TestRealKafkaTakesTheFiles(t *testing.T) {
 				return nil
 			})
 			// -1: the brokers' own defaults, from Replicas and from the user's num.partitions.
-			made, err := admin.CreateTopic(ctx, -1, -1, nil, "lab")
-			if err != nil {
+			// The client asks again where an answer does not come; then it is there already.
+			if _, err := admin.CreateTopic(ctx, -1, -1, nil, "lab"); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 				t.Fatal(err)
 			}
-			if made.NumPartitions != 4 || made.ReplicationFactor != 2 {
-				t.Errorf("made with %d partitions and %d replicas, want 4 and 2", made.NumPartitions, made.ReplicationFactor)
-			}
-			if v, ok := made.Configs["retention.ms"]; !ok || *v.Value != "300000" {
-				t.Errorf("retention.ms is %v, want 300000", v.Value)
-			}
+			m.until(ctx, "the topic's partitions", func() error {
+				topics, err := admin.ListTopics(ctx, "lab")
+				if err != nil {
+					return err
+				}
+				made := topics["lab"]
+				if made.Err != nil {
+					return made.Err
+				}
+				if n, replicas := len(made.Partitions), made.Partitions.NumReplicas(); n != 4 || replicas != 2 {
+					t.Errorf("made with %d partitions and %d replicas, want 4 and 2", n, replicas)
+				}
+				return nil
+			})
+			m.until(ctx, "the topic's settings", func() error {
+				configs, err := admin.DescribeTopicConfigs(ctx, "lab")
+				if err != nil {
+					return err
+				}
+				if configs[0].Err != nil {
+					return configs[0].Err // a broker that has not heard of it yet
+				}
+				retention := ""
+				for _, c := range configs[0].Configs {
+					if c.Key == "retention.ms" {
+						retention = c.MaybeValue()
+					}
+				}
+				if retention != "300000" {
+					t.Errorf("retention.ms is %q, want 300000", retention)
+				}
+				return nil
+			})
 			// min.insync.replicas is 2: it takes both brokers, and with it their own login.
 			if err := client.ProduceSync(ctx, &kgo.Record{Value: []byte("x")}).FirstErr(); err != nil {
 				t.Fatal(err)
