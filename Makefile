@@ -81,8 +81,8 @@ test-replicators: setup ## uReplicator and Brooklin in the lab, from UREPLICATOR
 	UREPLICATOR_HOME='$(UREPLICATOR_HOME)' BROOKLIN_HOME='$(BROOKLIN_HOME)' $(TEST) -tags installations -v \
 		-run '^TestReal($(if $(UREPLICATOR_HOME)$(BROOKLIN_HOME),$(if $(UREPLICATOR_HOME),UReplicator,-)|$(if $(BROOKLIN_HOME),Brooklin,-),UReplicator|Brooklin))$$' ./lab
 
-test-kubernetes: ## Every object of both stacks by Kubernetes' schemas and the definitions of charts; fetches 27 MB the first time: not in make test
-	go test -vet=off -timeout 40m -tags kubernetes -v -run 'Schemas|ChaosMeshKnows' ./infra/kubetest ./stacks $(ARGS)
+test-kubernetes: ## Both stacks' objects by Kubernetes' schemas, the small profile in real control planes, which are built the first time: not in make test
+	go test -vet=off -timeout 60m -p 1 -tags kubernetes -v -run 'Schemas|^TestPlane$$|^TestKubernetes' ./infra/kubetest ./stacks $(ARGS)
 
 updates: ## List newer versions of pinned modules, tools, jars, charts and images, and who could not be asked; ARGS='--only go'
 	@go run ./supply updates $(ARGS)
