@@ -126,6 +126,12 @@ func (s *Set) AddRange(from, to uint64) {
 	if from >= to {
 		return
 	}
+	// What goes on where the largest so far ends.
+	if last := len(s.ranges) - 1; last >= 0 && s.ranges[last].To == from && (s.bitmap == nil || s.bitmap.IsEmpty() || s.bitmap.Maximum() < from) {
+		s.ranges[last].To = to
+		s.count += to - from
+		return
+	}
 	if s.bitmap != nil {
 		s.flush()
 		s.bitmap.AddRange(from, to)

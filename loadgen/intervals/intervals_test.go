@@ -57,12 +57,18 @@ func fill(r *rand.Rand, n int, span uint64) (Set, naive) {
 			next = r.Uint64N(span)
 		case 1:
 			next += 2
-		case 2:
+		case 2, 3:
 			from := r.Uint64N(span)
+			if r.IntN(2) == 0 {
+				from = next // where what was added last ends
+			}
 			to := from + r.Uint64N(20)
 			s.AddRange(from, to)
 			for i := from; i < to; i++ {
 				truth[i] = true
+			}
+			if s.Len() != uint64(len(truth)) {
+				panic("AddRange miscounted")
 			}
 			continue
 		}

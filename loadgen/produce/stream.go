@@ -73,9 +73,7 @@ func (s *stream) ackedAll(from, n uint64, offset, intended int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := from + n - 1
-	for sequence := from; sequence < last; sequence++ {
-		s.state.Acked.Add(sequence)
-	}
+	s.state.Acked.AddRange(from, last)
 	s.state.Ack(last, offset, intended)
 }
 
