@@ -123,7 +123,7 @@ func Parse(name string, text []byte) (*Scenario, error) { return ParseWith(name,
 func ParseWith(name string, text []byte, settings []string) (_ *Scenario, err error) {
 	defer func() {
 		if err != nil {
-			err = shownError{err}
+			err = human.Shown(err, human.Lines)
 		}
 	}()
 	var root yaml.Node
@@ -191,15 +191,6 @@ func fileVersion(n *yaml.Node) error {
 	}
 	return nil
 }
-
-// shownError is an error that quotes a file, as a terminal can show it.
-type shownError struct{ error }
-
-// Error implements error.
-func (e shownError) Error() string { return human.Lines(e.error.Error()) }
-
-// Unwrap returns the error itself.
-func (e shownError) Unwrap() error { return e.error }
 
 // config changes what n names of c.
 func (d *decoder) config(n *yaml.Node, c *Config, path string) {

@@ -28,7 +28,7 @@ func (m *mistakes) add(err error) {
 		if m.refused[k] || m.refused[e.Error()] || refused[e.Error()] {
 			continue
 		}
-		m.found = append(m.found, shownError{e})
+		m.found = append(m.found, human.Shown(e, human.Line))
 		refused[k], refused[e.Error()] = true, true
 	}
 	if m.refused == nil {
@@ -38,15 +38,6 @@ func (m *mistakes) add(err error) {
 		m.refused[k] = true
 	}
 }
-
-// shownError is an error that quotes a value, as a terminal can show it on one line.
-type shownError struct{ error }
-
-// Error implements error.
-func (e shownError) Error() string { return human.Line(e.error.Error()) }
-
-// Unwrap returns the error itself.
-func (e shownError) Unwrap() error { return e.error }
 
 // refuses says whether one of the keys has been refused.
 func (m *mistakes) refuses(keys ...string) bool {

@@ -184,3 +184,17 @@ func Lines(text string) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// Shown returns an error that quotes what somebody gave, with its text as a terminal can show it: by Line or by Lines.
+func Shown(err error, by func(string) string) error { return shown{err, by} }
+
+type shown struct {
+	error
+	by func(string) string
+}
+
+// Error implements error.
+func (s shown) Error() string { return s.by(s.error.Error()) }
+
+// Unwrap returns the error itself.
+func (s shown) Unwrap() error { return s.error }
