@@ -59,11 +59,8 @@ func (b *brooklin) datastream(c scenario.Config, source []string) (replicators.D
 
 // prepare starts its ZooKeeper.
 func (b *brooklin) prepare(ctx context.Context) (err error) {
-	l := b.lab
-	if b.own, err = placeZooKeeper(l.net, Destination, scenario.Brooklin+"-zookeeper", replicatorTick, l.dirs()); err != nil {
-		return err
-	}
-	return b.own.run(ctx, l.sup, l.jvm, l.cfg.StartTimeout)
+	b.own, err = b.lab.replicatorZooKeeper(ctx, scenario.Brooklin)
+	return err
 }
 
 func (b *brooklin) program(n *node) (program, error) {

@@ -53,11 +53,8 @@ func (u *uReplicator) describe(c scenario.Config) replicators.UReplicator {
 
 // prepare starts its ZooKeeper.
 func (u *uReplicator) prepare(ctx context.Context) (err error) {
-	l := u.lab
-	if u.helix, err = placeZooKeeper(l.net, Destination, scenario.UReplicator+"-zookeeper", replicatorTick, l.dirs()); err != nil {
-		return err
-	}
-	return u.helix.run(ctx, l.sup, l.jvm, l.cfg.StartTimeout)
+	u.helix, err = u.lab.replicatorZooKeeper(ctx, scenario.UReplicator)
+	return err
 }
 
 func (u *uReplicator) program(n *node) (program, error) {

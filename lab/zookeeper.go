@@ -48,6 +48,15 @@ func placeZooKeeper(n network, side, name, tick string, dirs directories) (*zooK
 	})
 }
 
+// replicatorZooKeeper starts a ZooKeeper of the replicator's own, at the destination.
+func (l *Lab) replicatorZooKeeper(ctx context.Context, replicator string) (*zooKeeper, error) {
+	z, err := placeZooKeeper(l.net, Destination, replicator+"-zookeeper", replicatorTick, l.dirs())
+	if err != nil {
+		return nil, err
+	}
+	return z, z.run(ctx, l.sup, l.jvm, l.cfg.StartTimeout)
+}
+
 // run starts it, and returns when it answers.
 func (z *zooKeeper) run(ctx context.Context, sup *supervisor, j jvm, limit time.Duration) error {
 	start := j.command(z.side+" "+z.name, zooKeeperHeap, "org.apache.zookeeper.server.quorum.QuorumPeerMain", z.config)
