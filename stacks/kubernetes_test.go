@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/enginetest"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kubetest"
+	"github.com/AppsFlyer/kafka-mirror-tester/lab"
 )
 
 // Here real control planes, one for each region, take what the engine makes of both stacks in the README's
@@ -54,8 +54,22 @@ type follower struct {
 // follow starts a control plane.
 func (w *planes) follow(t *testing.T, name string) *follower {
 	t.Helper()
+	dir, remove, err := lab.TempDir("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	ports, err := lab.FreePorts(3)
+	if err != nil {
+		t.Fatal(err)
+	}
 	start := time.Now()
-	plane, err := kubetest.Start(t.Context(), os.TempDir(), w.binaries, kubetest.Options{Name: name, ServiceCIDR: "172.20.0.0/16", PodCIDR: "10.200.0.0/16"})
+	plane, err := kubetest.Start(t.Context(), dir, w.binaries,
+		kubetest.Options{Name: name, ServiceCIDR: "172.20.0.0/16", PodCIDR: "10.200.0.0/16", Ports: [3]int(ports)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +82,7 @@ func (w *planes) follow(t *testing.T, name string) *follower {
 		if err := plane.Failed(); err != nil {
 			t.Error(err)
 		}
-		if err := plane.Stop(); err != nil {
-			t.Error(err)
-		}
+		plane.Stop()
 	})
 	f := &follower{Plane: plane, applier: kubetest.Applier{Client: plane.Client}}
 	for _, d := range w.definitions {
@@ -388,6 +400,18 @@ func (f *follower) check(t *testing.T, s *enginetest.Stack) {
 		}
 		if err := f.applier.Await(ctx, kubetest.IDOf(r.Inputs)); err != nil { // also those that Pulumi does not wait for
 			t.Errorf("%s %s: %v", kind(r), r.Name, err)
+		}
+	}
+	for _, kind := range []string{"Deployment", "DaemonSet"} { // of charts, which the loop above leaves out
+		all, err := f.List(ctx, "apps/v1", kind, "", "stand-in")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range all {
+			id := kubetest.IDOf(o)
+			if err := f.applier.Await(ctx, kubetest.ID{APIVersion: "apps/v1", Kind: kind, Namespace: id.Namespace, Name: id.Name}); err != nil {
+				t.Errorf("stand-in %s: %v", id.Name, err)
+			}
 		}
 	}
 	if t.Failed() {

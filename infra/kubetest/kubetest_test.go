@@ -117,32 +117,6 @@ func TestNodes(t *testing.T) {
 	}
 }
 
-// A directory that a killed process has left goes with the next start; one in use stays.
-func TestSweep(t *testing.T) {
-	parent := t.TempDir()
-	used, lock, err := newDir(parent)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = lock.Close() }()
-	left, other, err := newDir(parent)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := other.Close(); err != nil { // as the kernel does for who is killed
-		t.Fatal(err)
-	}
-	if err := sweep(parent); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(used); err != nil {
-		t.Errorf("what is in use is gone: %v", err)
-	}
-	if _, err := os.Stat(left); !os.IsNotExist(err) {
-		t.Errorf("what was left is still there: %v", err)
-	}
-}
-
 // Children end with stop, with all that they have started, and one that ends by itself is told of.
 func TestChildren(t *testing.T) {
 	c := newChildren(t.TempDir())

@@ -79,24 +79,30 @@ func (m *module) downloaded(ctx context.Context, path, version string) (string, 
 	return found.Dir, nil
 }
 
-// Definitions returns the CustomResourceDefinitions of what the program makes objects of: those of the
-// Prometheus operator in the version given, and of Chaos Mesh, as their makers publish them with their
-// source. Charts bring the same.
-func Definitions(ctx context.Context, operatorVersion string) (out [][]byte, err error) {
-	work, err := os.MkdirTemp("", "kafka-mirror-definitions-")
+// source is downloaded for who builds nothing.
+func source(ctx context.Context, path, version string) (dir string, err error) {
+	work, err := os.MkdirTemp("", "kafka-mirror-source-")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	m, err := newModule(ctx, work, nil)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
+	return m.downloaded(ctx, path, version)
+}
+
+// Definitions returns the CustomResourceDefinitions of what the program makes objects of: those of the
+// Prometheus operator in the version given, and of Chaos Mesh, as their makers publish them with their
+// source. Charts bring the same.
+func Definitions(ctx context.Context, operatorVersion string) ([][]byte, error) {
+	var out [][]byte
 	for _, s := range []struct{ module, version, files string }{
 		{"github.com/prometheus-operator/prometheus-operator", operatorVersion, "example/prometheus-operator-crd/*.yaml"},
 		{"github.com/chaos-mesh/chaos-mesh", chaosVersion, "config/crd/bases/*.yaml"},
 	} {
-		dir, err := m.downloaded(ctx, s.module, s.version)
+		dir, err := source(ctx, s.module, s.version)
 		if err != nil {
 			return nil, fmt.Errorf("definitions: %w", err)
 		}
@@ -117,17 +123,8 @@ func Definitions(ctx context.Context, operatorVersion string) (out [][]byte, err
 
 // ChaosMeshValues returns the values.yaml of Chaos Mesh's Helm chart, which comes with its source: the values
 // that it knows, with its defaults.
-func ChaosMeshValues(ctx context.Context) (values Object, err error) {
-	work, err := os.MkdirTemp("", "kafka-mirror-chart-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	m, err := newModule(ctx, work, nil)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := m.downloaded(ctx, "github.com/chaos-mesh/chaos-mesh", chaosVersion)
+func ChaosMeshValues(ctx context.Context) (Object, error) {
+	dir, err := source(ctx, "github.com/chaos-mesh/chaos-mesh", chaosVersion)
 	if err != nil {
 		return nil, fmt.Errorf("chart: %w", err)
 	}
@@ -135,5 +132,9 @@ func ChaosMeshValues(ctx context.Context) (values Object, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("chart: %w", err)
 	}
-	return values, yaml.Unmarshal(text, &values)
+	var values Object
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		return nil, fmt.Errorf("chart: %w", err)
+	}
+	return values, nil
 }

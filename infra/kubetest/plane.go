@@ -17,7 +17,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -29,7 +28,6 @@ type Plane struct {
 
 	name string
 	dir  string
-	lock *os.File
 	children
 }
 
@@ -44,23 +42,19 @@ type Options struct {
 	ServiceCIDR string
 	// PodCIDR holds those of the pods that kwok plays.
 	PodCIDR string
+	// Ports are free ones of the loopback device, for etcd's clients, its peers and the API server.
+	Ports [3]int
 }
 
-// Start starts a control plane on free ports of the loopback device, and returns when it answers. Its data
-// is in a temporary directory below parent, which Stop removes; what a killed process has left there goes
-// first.
-func Start(ctx context.Context, parent string, binaries Binaries, o Options) (_ *Plane, err error) {
-	if err := sweep(parent); err != nil {
-		return nil, err
-	}
-	p := &Plane{name: o.Name}
-	if p.dir, p.lock, err = newDir(parent); err != nil {
-		return nil, err
-	}
+// Start starts a control plane with its data in dir, which whoever made it removes after Stop, and returns when
+// it answers.
+func Start(ctx context.Context, dir string, binaries Binaries, o Options) (_ *Plane, err error) {
+	p := &Plane{name: o.Name, dir: dir}
 	p.children = *newChildren(p.dir)
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("control plane %s: %w", o.Name, err), p.Stop())
+			err = fmt.Errorf("control plane %s: %w", o.Name, err)
+			p.Stop()
 		}
 	}()
 	if err := p.start(ctx, binaries, o); err != nil {
@@ -69,11 +63,8 @@ func Start(ctx context.Context, parent string, binaries Binaries, o Options) (_ 
 	return p, nil
 }
 
-// Stop ends the plane and removes its data.
-func (p *Plane) Stop() error {
-	p.stop()
-	return errors.Join(os.RemoveAll(p.dir), p.lock.Close())
-}
+// Stop ends the plane.
+func (p *Plane) Stop() { p.stop() }
 
 // Failed returns an error if a part of the plane has ended by itself.
 func (p *Plane) Failed() error { return p.unasked() }
@@ -86,18 +77,14 @@ func (p *Plane) start(ctx context.Context, binaries Binaries, o Options) error {
 	if err != nil {
 		return err
 	}
-	ports, err := freePorts(3)
-	if err != nil {
-		return err
-	}
-	etcd, peer := "http://"+address(ports[0]), "http://"+address(ports[1])
+	etcd, peer := "http://"+address(o.Ports[0]), "http://"+address(o.Ports[1])
 	if err := p.children.start("etcd", binaries["etcd"], "--name=kmt", "--data-dir="+filepath.Join(p.dir, "etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls="+etcd, "--advertise-client-urls="+etcd, "--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer,
 		"--initial-cluster=kmt="+peer, "--log-level=warn"); err != nil {
 		return err
 	}
 	if err := p.children.start("kube-apiserver", binaries["kube-apiserver"],
-		"--etcd-servers="+etcd, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", ports[2]),
+		"--etcd-servers="+etcd, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", o.Ports[2]),
 		"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", "--service-cluster-ip-range="+o.ServiceCIDR,
 		"--tls-cert-file="+files.cert, "--tls-private-key-file="+files.key, "--token-auth-file="+files.tokens, "--authorization-mode=Node,RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+files.accounts, "--service-account-signing-key-file="+files.accounts,
@@ -105,10 +92,10 @@ func (p *Plane) start(ctx context.Context, binaries Binaries, o Options) error {
 		"--profiling=false"); err != nil {
 		return err
 	}
-	if p.Client, err = newClient("https://"+address(ports[2]), files.token, files.pem); err != nil {
+	if p.Client, err = newClient("https://"+address(o.Ports[2]), files.token, files.pem); err != nil {
 		return err
 	}
-	if err := files.connect("https://" + address(ports[2])); err != nil {
+	if err := files.connect("https://" + address(o.Ports[2])); err != nil {
 		return err
 	}
 	if err := p.wait(ctx, "the API server answers", func(ctx context.Context) error {
@@ -206,53 +193,10 @@ users: [{name: kmt, user: {token: %s}}]
 `, server, f.cert, f.token), 0o600)
 }
 
-const dirPattern = "kafka-mirror-kubernetes-"
-
-// newDir makes a directory, with a lock that is held as long as this process lives.
-func newDir(parent string) (string, *os.File, error) {
-	dir, err := os.MkdirTemp(parent, dirPattern)
-	if err != nil {
-		return "", nil, err
-	}
-	fresh := filepath.Join(dir, "lock.new") // locked before it has its name: nobody finds it unlocked while we live
-	lock, err := os.Create(fresh)
-	if err == nil {
-		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	}
-	if err == nil {
-		err = os.Rename(fresh, filepath.Join(dir, "lock"))
-	}
-	if err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return dir, lock, nil
-}
-
-// sweep removes what killed processes have left.
-func sweep(parent string) error {
-	locks, err := filepath.Glob(filepath.Join(parent, dirPattern+"*", "lock"))
-	errs := []error{err}
-	for _, path := range locks {
-		lock, err := os.Open(path)
-		if err != nil {
-			continue // gone, or another user's
-		}
-		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			errs = append(errs, os.RemoveAll(filepath.Dir(path)))
-		}
-		errs = append(errs, lock.Close())
-	}
-	return errors.Join(errs...)
-}
-
 // stages writes kwok's configuration: its own stages make nodes and pods ready and Jobs' pods complete.
 // They come with its module.
 func (p *Plane) stages(ctx context.Context, o Options) (string, error) {
-	m, err := newModule(ctx, p.dir, nil)
-	if err != nil {
-		return "", err
-	}
-	dir, err := m.downloaded(ctx, "sigs.k8s.io/kwok", kwokVersion)
+	dir, err := source(ctx, "sigs.k8s.io/kwok", kwokVersion)
 	if err != nil {
 		return "", err
 	}
@@ -271,34 +215,6 @@ func (p *Plane) stages(ctx context.Context, o Options) (string, error) {
 	}
 	path := filepath.Join(p.dir, "kwok.yaml")
 	return path, os.WriteFile(path, []byte(strings.Join(all, "\n---\n")), 0o600)
-}
-
-// freePorts finds n free loopback ports. They are below those that the kernel gives to connections, so
-// that none is taken before its owner listens.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	var held []net.Listener // until all are found, so that none is found twice
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	for tries := 0; len(ports) < n && tries < 1000; tries++ {
-		offset, err := rand.Int(rand.Reader, big.NewInt(12000)) // apart from others who look at the same time
-		if err != nil {
-			return nil, err
-		}
-		port := 20000 + int(offset.Int64())
-		l, err := net.Listen("tcp4", address(port))
-		if err != nil {
-			continue
-		}
-		held, ports = append(held, l), append(ports, port)
-	}
-	if len(ports) < n {
-		return nil, errors.New("not enough free ports on 127.0.0.1")
-	}
-	return ports, nil
 }
 
 func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/AppsFlyer/kafka-mirror-tester/lab"
 )
 
 // A control plane starts, takes nodes and pods, refuses what it should, and leaves nothing.
@@ -18,8 +20,24 @@ func TestPlane(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir, remove, err := lab.TempDir("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("it leaves %s: %v", dir, err)
+		}
+	}()
+	ports, err := lab.FreePorts(3)
+	if err != nil {
+		t.Fatal(err)
+	}
 	start := time.Now()
-	p, err := Start(t.Context(), os.TempDir(), binaries, Options{Name: "test", ServiceCIDR: "172.20.0.0/16", PodCIDR: "10.200.0.0/16"})
+	p, err := Start(t.Context(), dir, binaries, Options{Name: "test", ServiceCIDR: "172.20.0.0/16", PodCIDR: "10.200.0.0/16", Ports: [3]int(ports)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,12 +47,10 @@ func TestPlane(t *testing.T) {
 				t.Logf("%s ends:\n%s", part, p.Log(part))
 			}
 		}
-		if err := errors.Join(p.Failed(), p.Stop()); err != nil {
+		if err := p.Failed(); err != nil {
 			t.Error(err)
 		}
-		if _, err := os.Stat(p.dir); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("it leaves %s: %v", p.dir, err)
-		}
+		p.Stop()
 	}()
 	t.Logf("up after %s", time.Since(start))
 	machine, err := NewMachine("m6i.xlarge", 100)

@@ -25,21 +25,12 @@ type Schemas struct {
 
 // OpenSchemas fetches the schemas, which come with Kubernetes' source, and adds definitions.
 func OpenSchemas(ctx context.Context, definitions [][]byte) (*Schemas, error) {
-	work, err := os.MkdirTemp("", "kafka-mirror-schemas-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = os.RemoveAll(work) }()
-	m, err := newModule(ctx, work, nil)
-	if err != nil {
-		return nil, err
-	}
-	source, err := m.downloaded(ctx, "k8s.io/kubernetes", KubernetesVersion)
+	dir, err := source(ctx, "k8s.io/kubernetes", KubernetesVersion)
 	if err != nil {
 		return nil, err
 	}
 	s := &Schemas{
-		dir: filepath.Join(source, "api", "openapi-spec", "v3"), compiler: jsonschema.NewCompiler(),
+		dir: filepath.Join(dir, "api", "openapi-spec", "v3"), compiler: jsonschema.NewCompiler(),
 		added: map[string]bool{}, kinds: map[string]string{},
 	}
 	for _, d := range definitions {
