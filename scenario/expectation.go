@@ -188,6 +188,22 @@ func (d *decoder) expectations(s *Scenario) {
 			d.refuse(where, "expectation %d: %v", i+1, err)
 		}
 	}
+	for i := range s.Expectations {
+		if e := &s.Expectations[i]; e.quantity == "lost" && e.bound.Op != "<=" && e.bound.Limit > 0 && !s.allowsLoss() {
+			d.refuse(&yaml.Node{Line: e.line}, "expectation %d: %q cannot hold beside lost == 0, which is expected where nothing else is of lost: give another, such as lost >= %s", i+1, e.Expect, e.bound.Format(e.bound.Limit))
+		}
+	}
+}
+
+// allowsLoss says whether an expectation allows that records are lost.
+func (s *Scenario) allowsLoss() bool {
+	expected := verdict.Expectation{Quantity: "lost", Op: "=="}
+	for _, e := range s.Expectations {
+		if e.plain != nil && e.plain.Quantity == "lost" {
+			expected = *e.plain
+		}
+	}
+	return expected.Op == ">=" || expected.Limit > 0
 }
 
 // plain returns those expectations that the auditor judges.

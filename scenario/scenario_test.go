@@ -176,6 +176,7 @@ func TestScenarioMistakes(t *testing.T) {
 		"no probe":               {"lost == 0", `"probe[order] == 0"`, "the scenario makes no probe"},
 		"settings and no probe":  {"duration: 60s", "duration: 60s\nprobeSettings: {idle: 10s}", "there is no probe"},
 		"brackets":               {"lost == 0", `"shed[fault] == 0"`, "shed takes nothing in brackets"},
+		"loss never allowed":     {"lost == 0", `"lost[retention] >= 1"`, `"lost[retention] >= 1" cannot hold beside lost == 0`},
 		"nothing to discover":    {"lost == 0", "discovery.topics <= 5s", "no step changes the source's topics"},
 		"bad limit":              {"<= 2s", "<= 2", `"2" is not a duration`},
 		"negative":               {"lost == 0", `"lost[tester] == -1"`, `"-1" is not a number of records`},

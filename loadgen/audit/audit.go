@@ -391,9 +391,26 @@ func (a *Auditor) lookAtSource(ctx context.Context, topics []string) (map[string
 	if err != nil {
 		return nil, err
 	}
-	a.evidence.source(src, before, a.evidence.now())
+	ahead := a.evidence.source(src, before, a.evidence.now())
 	a.looked = began
+	a.readFirsts(ctx, src, ahead)
 	return src, nil
+}
+
+// readFirsts looks at what logs begin with that retention has shortened before their records were seen to arrive:
+// which records it took by then is known exactly, and not only between which of the ledger's samples. Costs nothing while the
+// replicator is ahead of retention. What cannot be read at once is left to the samples.
+func (a *Auditor) readFirsts(ctx context.Context, src map[string]topicBounds, starts map[verdict.TopicPartition]int64) {
+	ctx, cancel := context.WithTimeout(ctx, max(a.cfg.Interval, time.Second))
+	defer cancel()
+	for tp, start := range starts {
+		firsts, err := a.src.firsts(ctx, tp, src[tp.Topic].id, start)
+		if err != nil {
+			a.log.Debug("cannot look at the start of a source log", "topic", tp.Topic, "partition", tp.Partition, "offset", start, "error", err)
+			continue
+		}
+		a.evidence.first(firsts)
+	}
 }
 
 // watchSource looks at the source's logs while others cannot, since the destination does not answer: retention goes

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -321,6 +323,97 @@ func TestSourceIsWatchedWhileTheDestinationIsAway(t *testing.T) {
 	away.Store(false)
 	stop()
 	<-ended
+}
+
+// How far retention had come is known to the record, though the producer's ledger tells the place of only one record in
+// the source log: the auditor looks at what the log begins with.
+func TestWhatRetentionTookIsKnownToTheRecord(t *testing.T) {
+	p := newPair(t)
+	s := producer("t1")
+	st := s.Streams[0]
+	st.Reserved, st.Next = 10, 10
+	filler, err := message.NewFiller(1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := kgo.NewClient(append(p.source, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	enc := message.NewEncoder(message.FormatValue, "load", filler)
+	for sequence := uint64(1); sequence < 10; sequence++ {
+		var rec kgo.Record
+		enc.Encode(&rec, &message.Identity{Test: message.TestHash("t1"), Producer: []byte("p1"), Run: 7, Sequence: sequence}, nil, 200)
+		sent, err := client.ProduceSync(t.Context(), &rec).First()
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.Ack(sequence, sent.Offset, time.Now().UnixMicro())
+	}
+	put(t, p.source, ledger.SourceTopic, s.Key(), s)
+	p.state = ledger.NewReceived("t1", "load", p.clusters[1].TopicInfo("load").TopicID, 0, "c", 0, time.Now().UnixMicro())
+	arrive := func(sequences ...uint64) {
+		for range sequences {
+			if err := produce(t.Context(), p.destination, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, n := range sequences {
+			p.state.Observe(&ledger.Observation{Offset: p.state.Next, LeaderEpoch: -1, Kind: message.OK, ID: message.Identity{Run: 7, Sequence: n}})
+		}
+		p.state.Updated = time.Now().UnixMicro()
+		put(t, p.destination, ledger.DestinationTopic, p.state.Key(), p.state)
+	}
+	arrive(1, 2)
+	a := p.auditor(t)
+	ended, _ := p.begin(t, a, false)
+	until := func(what string, holds func(e *evidence) bool) {
+		t.Helper()
+		deadline := time.Now().Add(time.Minute)
+		for ok := false; !ok; time.Sleep(time.Millisecond) { // until the condition
+			a.evidence.mu.Lock()
+			ok = holds(a.evidence)
+			a.evidence.mu.Unlock()
+			if time.Now().After(deadline) {
+				t.Fatalf("it was not seen that %s", what)
+			}
+		}
+	}
+	key, tp := st.Stream, verdict.TopicPartition{Topic: "load"}
+	until("2 has come", func(e *evidence) bool { n := e.kept.Noticed[key]; return len(n) > 0 && n[len(n)-1].Below == 2 })
+	var to kadm.Offsets
+	to.AddOffset("load", 0, 5, -1) // where 6 is
+	if _, err := kadm.NewClient(client).DeleteRecords(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	until("the log begins at 5 now", func(e *evidence) bool { n := e.kept.Starts[tp]; return len(n) > 0 && n[len(n)-1].Offset == 5 })
+	until("a later poll found nothing new", func(e *evidence) bool { return e.covered["load"] > e.kept.Starts[tp][0].At })
+	arrive(6, 7, 8, 9)
+	a.Drain()
+	doc := <-ended
+	if doc == nil {
+		t.Fatal("no verdict")
+	}
+	var lost []string
+	for _, f := range doc.Verdict.Findings {
+		if f.Word == "lost" {
+			lost = append(lost, fmt.Sprint(f.Attribution, " ", f.Sequences))
+		}
+	}
+	if want := []string{"retention [3-5]"}; !slices.Equal(lost, want) {
+		t.Errorf("lost: %v, want %v", lost, want)
+	}
+}
+
+// produce writes a value to the topic.
+func produce(ctx context.Context, opts []kgo.Opt, value string) error {
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.ProduceSync(ctx, &kgo.Record{Topic: "load", Value: []byte(value)}).FirstErr()
 }
 
 // A destination topic that is deleted after it was read has lost everything.

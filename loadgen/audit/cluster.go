@@ -212,7 +212,6 @@ func (c *cluster) scan(ctx context.Context, tp verdict.TopicPartition, from, to 
 	}
 	var (
 		dec  = message.NewDecoder(c.test)
-		id   message.Identity
 		rec  scanned
 		next = from
 	)
@@ -234,16 +233,50 @@ func (c *cluster) scan(ctx context.Context, tp verdict.TopicPartition, from, to 
 			return 0, 0, fmt.Errorf("read the %s log: %w", c.side, err)
 		}
 		for _, r := range part.Records {
-			if r.Offset >= to || r.Attrs.IsControl() || dec.Decode(r, tp.Topic, &id) != message.OK {
-				continue
+			if r.Offset < to && c.decode(dec, r, tp.Topic, &rec) {
+				fn(&rec)
 			}
-			rec = scanned{
-				stream:   ledger.Stream{Run: id.Run, Topic: tp.Topic, Epoch: id.Epoch, Partition: id.Partition},
-				sequence: id.Sequence, offset: r.Offset, intended: id.Intended,
-			}
-			fn(&rec)
 		}
 		next = part.Next
 	}
 	return from, next, nil
+}
+
+// decode says whether r is a record of this test, and writes which one it is to rec.
+func (c *cluster) decode(dec *message.Decoder, r *kgo.Record, topic string, rec *scanned) bool {
+	var id message.Identity
+	if r.Attrs.IsControl() || dec.Decode(r, topic, &id) != message.OK {
+		return false
+	}
+	*rec = scanned{
+		stream:   ledger.Stream{Run: id.Run, Topic: topic, Epoch: id.Epoch, Partition: id.Partition},
+		sequence: id.Sequence, offset: r.Offset, intended: id.Intended,
+	}
+	return true
+}
+
+// firstsBytes is how much of a log is read for the first record of each stream in it: at 1 MB/s of a partition
+// a second of load.
+const firstsBytes = 1 << 20
+
+// firsts reads the log at its start, and returns the first record of each stream that stands there.
+func (c *cluster) firsts(ctx context.Context, tp verdict.TopicPartition, id [16]byte, start int64) (map[ledger.Stream]ledger.Sample, error) {
+	part, err := rawlog.FetchSome(ctx, c.client, tp.Topic, id, tp.Partition, start, firstsBytes)
+	if err != nil {
+		return nil, fmt.Errorf("read the start of the %s log: %w", c.side, err)
+	}
+	var (
+		dec = message.NewDecoder(c.test)
+		rec scanned
+		out = map[ledger.Stream]ledger.Sample{}
+	)
+	for _, r := range part.Records {
+		if !c.decode(dec, r, tp.Topic, &rec) {
+			continue
+		}
+		if _, ok := out[rec.stream]; !ok {
+			out[rec.stream] = ledger.Sample{Sequence: rec.sequence, Offset: rec.offset, Intended: rec.intended}
+		}
+	}
+	return out, nil
 }

@@ -108,6 +108,7 @@ type kept struct {
 	Starts   map[verdict.TopicPartition][]verdict.LogStart
 	Cuts     map[verdict.TopicPartition]int64
 	Samples  map[ledger.Stream][]ledger.Sample
+	Firsts   map[ledger.Stream][]ledger.Sample // what a log of the source began with when its start had moved
 	Noticed  map[ledger.Stream][]verdict.Notice
 	LookedUp map[ledger.Stream]*verdict.Lookup
 	Runs     map[uint64]string   // whose ledger was seen, and the producer's id
@@ -136,6 +137,7 @@ func newEvidence(test string) *evidence {
 			Starts:   map[verdict.TopicPartition][]verdict.LogStart{},
 			Cuts:     map[verdict.TopicPartition]int64{},
 			Samples:  map[ledger.Stream][]ledger.Sample{},
+			Firsts:   map[ledger.Stream][]ledger.Sample{},
 			Noticed:  map[ledger.Stream][]verdict.Notice{},
 			LookedUp: map[ledger.Stream]*verdict.Lookup{},
 			Runs:     map[uint64]string{},
@@ -337,10 +339,12 @@ func (e *evidence) truncated(r *ledger.Received, offset int64) {
 }
 
 // source notes the bounds of the source's logs, asked for between before and
-// after.
-func (e *evidence) source(all map[string]topicBounds, before, after int64) {
+// after. It returns the new starts of those that retention has shortened beyond
+// what is known to have arrived.
+func (e *evidence) source(all map[string]topicBounds, before, after int64) map[verdict.TopicPartition]int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	ahead := map[verdict.TopicPartition]int64{}
 	for topic, b := range all {
 		if old, ok := e.kept.Sources[topic]; ok && old != b.id {
 			for n := range b.partitions { // made anew: nothing of what was known is where it was
@@ -367,10 +371,56 @@ func (e *evidence) source(all map[string]topicBounds, before, after int64) {
 			starts := e.kept.Starts[tp]
 			if n := len(starts); n == 0 && x.Start > 0 || n > 0 && x.Start > starts[n-1].Offset {
 				e.kept.Starts[tp] = append(starts, verdict.LogStart{After: asked, At: after, Offset: x.Start})
+				if !e.passed(tp, x.Start) {
+					ahead[tp] = x.Start
+				}
 			}
 			e.lastSource[tp] = before
 		}
 	}
+	return ahead
+}
+
+// passed says whether every stream of the partition is known to have arrived from beyond the source's offset.
+func (e *evidence) passed(tp verdict.TopicPartition, offset int64) bool {
+	for _, sent := range e.sent {
+		for _, st := range sent.Streams {
+			key := st.Stream
+			if key.Topic != tp.Topic || key.Partition != tp.Partition || st.Acked.Empty() {
+				continue
+			}
+			noticed := e.kept.Noticed[key]
+			if len(noticed) == 0 || verdict.LowestOffset(sent, st, e.kept.Samples[key], noticed[len(noticed)-1].Below) < offset {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// first notes what the source's log began with after its start had moved: to which record retention had come, where
+// the ledger's samples only say that within a second of load.
+func (e *evidence) first(all map[ledger.Stream]ledger.Sample) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for key, x := range all {
+		e.kept.Firsts[key] = append(e.kept.Firsts[key], x)
+	}
+}
+
+// places returns the known places of a stream's records in the source log, in rising order.
+func (e *evidence) places(key ledger.Stream) []ledger.Sample {
+	all := slices.Concat(e.kept.Samples[key], e.kept.Firsts[key])
+	slices.SortFunc(all, func(a, b ledger.Sample) int {
+		return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.Offset, b.Offset))
+	})
+	out := all[:0]
+	for _, x := range all {
+		if n := len(out); n == 0 || out[n-1].Sequence < x.Sequence && out[n-1].Offset < x.Offset {
+			out = append(out, x)
+		}
+	}
+	return out
 }
 
 // cut notes that a source log was truncated to offset.
@@ -667,8 +717,10 @@ func (e *evidence) input(cfg Config, final bool) *verdict.Input {
 		}
 		in.Source[tp] = &log
 	}
-	for key, x := range e.kept.Samples {
-		in.Samples[key] = slices.Clone(x)
+	for _, known := range []map[ledger.Stream][]ledger.Sample{e.kept.Samples, e.kept.Firsts} {
+		for key := range known {
+			in.Samples[key] = e.places(key)
+		}
 	}
 	for key, x := range e.kept.LookedUp {
 		in.LookedUp[key] = &verdict.Lookup{Present: x.Present.Clone(), Absent: x.Absent.Clone()}
@@ -862,6 +914,9 @@ func (e *evidence) decode(data []byte) error {
 	}
 	for key, x := range k.Samples {
 		e.kept.Samples[key] = x
+	}
+	for key, x := range k.Firsts {
+		e.kept.Firsts[key] = x
 	}
 	for key, x := range k.Noticed {
 		e.kept.Noticed[key] = x

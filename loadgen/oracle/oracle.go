@@ -653,6 +653,10 @@ func (r *reading) before(l *Life, u Unread) bool {
 // be or have been.
 func (r *reading) bounds(l *Life, s *Stream, n uint64) (lowest, highest int64) {
 	lowest, highest = s.Base, math.MaxInt64
+	cut := int64(math.MaxInt64)
+	if log := r.source[Place{s.Topic, s.Partition}]; log != nil && log.Cut != nil {
+		cut = *log.Cut
+	}
 	if l.Ordered {
 		for _, p := range s.Placed {
 			switch {
@@ -662,6 +666,9 @@ func (r *reading) bounds(l *Life, s *Stream, n uint64) (lowest, highest int64) {
 				lowest = max(lowest, p.Offset+1)
 			case p.Sequence > n:
 				highest = min(highest, p.Offset)
+				if p.Offset < cut { // else it may stand where this one stood
+					highest = min(highest, p.Offset-1)
+				}
 			}
 		}
 	}

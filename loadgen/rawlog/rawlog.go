@@ -39,7 +39,7 @@ type Part struct {
 }
 
 const (
-	maxBytes = 8 << 20 // of one answer; a larger batch is returned whole
+	maxBytes = 8 << 20 // of an answer to Fetch; a larger batch is returned whole
 	maxWait  = 250 * time.Millisecond
 	// spread is how long the news of a new topic may take to reach all brokers.
 	spread = 3 * time.Second
@@ -51,22 +51,27 @@ const (
 // retried until ctx ends. Other errors are returned as they are, among them
 // kerr.OffsetOutOfRange.
 func Fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64) (Part, error) {
-	return retry(ctx, client, topic, id, partition, offset, kgo.ReadUncommitted())
+	return retry(ctx, client, topic, id, partition, offset, kgo.ReadUncommitted(), maxBytes)
+}
+
+// FetchSome is Fetch of about limit bytes at most. A batch that is larger is returned whole.
+func FetchSome(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64, limit int32) (Part, error) {
+	return retry(ctx, client, topic, id, partition, offset, kgo.ReadUncommitted(), limit)
 }
 
 // FetchCommitted is Fetch for a reader that is not to see what was never
 // committed: it leaves out the records of aborted transactions, and reads no
 // further than the first record of a transaction that is open.
 func FetchCommitted(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64) (Part, error) {
-	return retry(ctx, client, topic, id, partition, offset, kgo.ReadCommitted())
+	return retry(ctx, client, topic, id, partition, offset, kgo.ReadCommitted(), maxBytes)
 }
 
-func retry(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64, level kgo.IsolationLevel) (Part, error) {
+func retry(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64, level kgo.IsolationLevel, limit int32) (Part, error) {
 	// A leader that is remembered is good enough until it answers otherwise.
 	cached := time.Minute
 	started := time.Now()
 	for backoff := 20 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
-		part, err := fetch(ctx, client, topic, id, partition, offset, level, cached)
+		part, err := fetch(ctx, client, topic, id, partition, offset, level, limit, cached)
 		if err == nil || !retriable(err) || errors.Is(err, kerr.UnknownTopicOrPartition) && time.Since(started) > spread {
 			return part, err
 		}
@@ -93,7 +98,7 @@ func retriable(err error) bool {
 
 var errPartition = errors.New("there is no such partition")
 
-func fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64, level kgo.IsolationLevel, cached time.Duration) (Part, error) {
+func fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, partition int32, offset int64, level kgo.IsolationLevel, limit int32, cached time.Duration) (Part, error) {
 	wrap := func(err error) error {
 		return fmt.Errorf("read %s/%d at offset %d: %w", topic, partition, offset, err)
 	}
@@ -108,7 +113,7 @@ func fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, p
 	req := kmsg.NewPtrFetchRequest()
 	req.MaxWaitMillis = int32(maxWait.Milliseconds())
 	req.MinBytes = 1
-	req.MaxBytes = maxBytes
+	req.MaxBytes = limit
 	req.SessionEpoch = -1 // no session
 	if level == kgo.ReadCommitted() {
 		req.IsolationLevel = 1
@@ -118,7 +123,7 @@ func fetch(ctx context.Context, client *kgo.Client, topic string, id [16]byte, p
 	rp := kmsg.NewFetchRequestTopicPartition()
 	rp.Partition = partition
 	rp.FetchOffset = offset
-	rp.PartitionMaxBytes = maxBytes
+	rp.PartitionMaxBytes = limit
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
 

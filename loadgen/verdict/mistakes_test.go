@@ -93,6 +93,7 @@ var mistakes = []mistake{
 	// Whose fault it was.
 	{"the replicator is blamed for retention", inVerdict, "return ByRetention, \"the source's", "return ByReplicator, \"the source's"},
 	{"the source cluster is never blamed", inVerdict, "return BySource, fmt.Sprintf(", "return ByUnknown, fmt.Sprintf("},
+	{"a record may stand where a later one stands", inVerdict, "return offset - 1", "return offset"},
 	{"retention is blamed for what was passed before", inVerdict, "case takenBy <= overtakenAfter && takenBy", "case overtakenAfter > 0 && takenBy"},
 	{"the replicator is blamed for what was taken before", inVerdict, "case overtakenBy <= takenAfter:", "case takenAfter > 0 && overtakenBy <= takenBy:"},
 	{"a log start at the record has removed it", inVerdict, "return x.Offset > highest })", "return x.Offset >= highest })"},

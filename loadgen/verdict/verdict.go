@@ -767,14 +767,20 @@ func LowestOffset(sent *ledger.Sent, st *ledger.SentStream, samples []ledger.Sam
 
 // highestOffset is the largest source offset at which the sequence can be.
 func (s *state) highestOffset(key ledger.Stream, sequence uint64) int64 {
-	if sent := s.sent[key.Run]; sent != nil && sent.Ordered {
-		samples := s.in.Samples[key]
-		i, _ := slices.BinarySearchFunc(samples, sequence, func(x ledger.Sample, n uint64) int { return cmp.Compare(x.Sequence, n) })
-		if i < len(samples) {
-			return samples[i].Offset
-		}
+	if sent := s.sent[key.Run]; sent == nil || !sent.Ordered {
+		return math.MaxInt64
 	}
-	return math.MaxInt64
+	samples := s.in.Samples[key]
+	i, found := slices.BinarySearchFunc(samples, sequence, func(x ledger.Sample, n uint64) int { return cmp.Compare(x.Sequence, n) })
+	if i == len(samples) {
+		return math.MaxInt64
+	}
+	offset := samples[i].Offset
+	source := s.in.Source[TopicPartition{key.Topic, key.Partition}]
+	if found || source != nil && source.Cut != nil && offset >= *source.Cut {
+		return offset // a later record may stand where this one stood before the log was cut
+	}
+	return offset - 1
 }
 
 // missing sorts what did not arrive by what became of it; skipped is what of it
