@@ -30,6 +30,7 @@ type Config struct {
 	Output   string // directory of verdict.json, report.html and logs; default lab-report
 	Keep     bool   // leave logs and the clusters' data on disk, whatever the outcome
 	KeepLogs bool   // leave logs and configurations in Output, whatever the outcome
+	Evidence string // directory that Evidence is going to be asked for, where Output does not stay: messages name the logs there; empty = none
 
 	Prometheus bool // watch everything by a Prometheus, whose data stay in Output
 

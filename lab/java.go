@@ -54,11 +54,11 @@ func findJava(ctx context.Context, path string) (java, error) {
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return java{}, fmt.Errorf("%s cannot say its version: %w\n%s", found, errors.Join(err, context.Cause(ctx)), tail(string(out), 5))
+		return java{}, fmt.Errorf("%s -version failed, name another Java with --java: %w; it said:\n%s", found, errors.Join(err, context.Cause(ctx)), tail(string(out), 5))
 	}
 	m := javaVersion.FindStringSubmatch(string(out))
 	if m == nil {
-		return java{}, fmt.Errorf("%s -version does not look like Java's answer, name another with --java; it said:\n%s", found, tail(string(out), 5))
+		return java{}, fmt.Errorf("%s -version does not look like Java's answer, name another Java with --java; it said:\n%s", found, tail(string(out), 5))
 	}
 	major, err := strconv.Atoi(m[1])
 	if err != nil {

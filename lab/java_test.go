@@ -75,10 +75,10 @@ func TestJavaMissing(t *testing.T) {
 func TestWhatIsNotJavaIsRefused(t *testing.T) {
 	for body, want := range map[string]string{
 		"echo hello":               "does not look like Java",
-		"echo out of luck; exit 3": "exit status 3",
+		"echo out of luck; exit 3": "exit status 3; it said:\n    out of luck",
 	} {
 		_, err := findJava(t.Context(), script(t, t.TempDir(), "java", body))
-		if err == nil || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "name another Java with --java") {
 			t.Errorf("%s: %v", body, err)
 		}
 	}

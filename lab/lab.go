@@ -89,6 +89,7 @@ var (
 	_ scenario.Witness   = (*Lab)(nil)
 	_ scenario.Describer = (*Lab)(nil)
 	_ scenario.Spacious  = (*Lab)(nil)
+	_ scenario.Ready     = (*Lab)(nil)
 )
 
 // New returns a lab in which nothing is made yet. Progress is written to out, a line each.
@@ -228,21 +229,20 @@ func (l *Lab) prepare(ctx context.Context) error {
 	if l.binary, err = findBinary(l.cfg.LoadgenBinary); err != nil {
 		return err
 	}
-	var j java
-	var classPath string
-	if !l.cfg.existing() || l.config().Destination.Replicator != scenario.NoReplicator {
-		if j, classPath, err = findKafka(ctx, l.cfg, l.out.say); err != nil {
-			return err
-		}
+	if err := l.findPrograms(ctx, l.config()); err != nil {
+		return err
 	}
-	if err := l.checkRoom(os.TempDir()); err != nil {
+	if err := l.checkRoom(l.config()); err != nil {
 		return err
 	}
 	if err := l.makeDirectories(); err != nil {
 		return err
 	}
 	l.sup = newSupervisor(l.work.path, l.logs)
-	l.jvm = jvm{java: j, classPath: classPath, temp: l.work.path, logs: l.logs, log4j: filepath.Join(l.configs(), "log4j.properties")}
+	if l.cfg.Evidence != "" {
+		l.sup.kept = evidenceLogs(l.cfg.Evidence)
+	}
+	l.jvm.temp, l.jvm.logs, l.jvm.log4j = l.work.path, l.logs, filepath.Join(l.configs(), "log4j.properties")
 	if err := os.WriteFile(l.jvm.log4j, []byte(log4jProperties), 0o644); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
@@ -260,6 +260,30 @@ func findBinary(path string) (string, error) {
 	return filepath.Abs(found)
 }
 
+// Ready says whether Java, Kafka's jars, which are got where they can be, and Prometheus are there, and room on the disks.
+func (l *Lab) Ready(ctx context.Context, baseline scenario.Config) error {
+	if err := l.findPrograms(ctx, baseline); err != nil {
+		return err
+	}
+	if err := l.checkRoom(baseline); err != nil {
+		return fmt.Errorf("%w: %w", scenario.ErrCannotPlay, err)
+	}
+	return nil
+}
+
+// findPrograms makes Java, Kafka's jars and Prometheus available, once, where a test needs them.
+func (l *Lab) findPrograms(ctx context.Context, c scenario.Config) (err error) {
+	if l.cfg.Prometheus {
+		if _, err := findPrometheus(); err != nil {
+			return err
+		}
+	}
+	if l.jvm.classPath == "" && (!l.cfg.existing() || c.Destination.Replicator != scenario.NoReplicator) {
+		l.jvm.java, l.jvm.classPath, err = findKafka(ctx, l.cfg, l.out.say)
+	}
+	return err
+}
+
 // leastRoom is what clusters write beside the load, and some: brokers that run out of disk end, which would be a
 // fault that nobody asked for.
 const leastRoom = 2 << 30
@@ -267,25 +291,46 @@ const leastRoom = 2 << 30
 // Sends tells the lab how many bytes the load may come to. It looks for room for them before it starts anything.
 func (l *Lab) Sends(bytes float64) { l.sends = bytes }
 
-// checkRoom returns an error where a directory's disk has too little left for the load in all its replicas.
-func (l *Lab) checkRoom(dir string) error {
+// outputRoom is what logs and results may come to.
+const outputRoom = 100 << 20
+
+// checkRoom returns an error where the disk of temporary files has too little left for the load in all its replicas,
+// or that of the output for logs and results.
+func (l *Lab) checkRoom(c scenario.Config) error {
+	const anotherTemp = "set TMPDIR to a directory on another disk"
+	var errs []error
 	if l.cfg.existing() {
-		return checkRoom(dir, 100<<20, "logs and results")
+		errs = append(errs, checkRoom(os.TempDir(), outputRoom, "what the load tools and the replicator write", anotherTemp))
+	} else {
+		copies := c.Source.ReplicationFactor + c.Destination.ReplicationFactor
+		need := l.sends*float64(copies) + leastRoom
+		errs = append(errs, checkRoom(os.TempDir(), uint64(min(need, 1<<62)), fmt.Sprintf("%d MiB of records in %d replicas, and 2 GiB for all else", uint64(l.sends)>>20, copies),
+			anotherTemp+", or send less or for less long"))
 	}
-	c := l.config()
-	copies := c.Source.ReplicationFactor + c.Destination.ReplicationFactor
-	need := l.sends*float64(copies) + leastRoom
-	return checkRoom(dir, uint64(min(need, 1<<62)), fmt.Sprintf("%d MiB of records in %d replicas, and 2 GiB for all else", uint64(l.sends)>>20, copies))
+	output, err := filepath.Abs(l.cfg.Output)
+	if err != nil {
+		return err
+	}
+	for !exists(output) && output != filepath.Dir(output) {
+		output = filepath.Dir(output)
+	}
+	return errors.Join(append(errs, checkRoom(output, outputRoom, "logs and results", "or name an --output on another disk"))...)
 }
 
-// checkRoom returns an error where a directory's disk has not so many bytes left.
-func checkRoom(dir string, least uint64, why string) error {
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// checkRoom returns an error, with what else can be done than to make room, where a directory's disk has not so many
+// bytes left.
+func checkRoom(dir string, least uint64, why, instead string) error {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return fmt.Errorf("room on the disk of %s: %w", dir, err)
 	}
 	if free := s.Bavail * uint64(s.Bsize); free < least {
-		return fmt.Errorf("the disk of %s has %d MiB left, and the run needs %d MiB (%s): make room, set TMPDIR to a directory on another disk, or send less or for less long", dir, free>>20, least>>20, why)
+		return fmt.Errorf("the disk of %s has %d MiB left, and the run needs %d MiB there (%s): make room, %s", dir, free>>20, least>>20, why, instead)
 	}
 	return nil
 }
@@ -410,22 +455,21 @@ func (l *Lab) reachClusters(ctx context.Context) (err error) {
 func (l *Lab) both(ctx context.Context, do func(context.Context, *Cluster) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	other := make(chan error, 1)
-	go func() {
-		err := do(ctx, l.Destination)
-		if err != nil {
-			cancel(err)
-		}
-		other <- err
-	}()
-	err := do(ctx, l.Source)
-	if err != nil {
-		cancel(err)
+	errs := make(chan error, 2)
+	for _, c := range []*Cluster{l.Source, l.Destination} {
+		go func() {
+			err := do(ctx, c)
+			errs <- err
+			if err != nil {
+				cancel(err)
+			}
+		}()
 	}
-	if otherErr := <-other; err == nil {
-		err = otherErr // else it only tells of the cancellation
+	first, second := <-errs, <-errs
+	if first != nil {
+		return first // the other only tells of the cancellation
 	}
-	return err
+	return second
 }
 
 func (l *Lab) cluster(side string) *Cluster {
@@ -566,7 +610,9 @@ func (l *Lab) Stop(context.Context) error {
 	}
 	if l.logs != "" {
 		if l.keepLogs.Load() || l.cfg.KeepLogs || l.cfg.Keep {
-			l.out.say("logs are kept in %s", l.logs)
+			if l.cfg.Evidence == "" {
+				l.out.say("logs are kept in %s", l.logs)
+			}
 		} else {
 			errs = append(errs, os.RemoveAll(l.logs))
 		}
@@ -590,8 +636,11 @@ func (l *Lab) Evidence(ctx context.Context, dir string) error {
 		return nil
 	}
 	metrics := filepath.Join(dir, "metrics")
-	return errors.Join(os.CopyFS(filepath.Join(dir, "logs"), os.DirFS(l.logs)), os.MkdirAll(metrics, 0o755), l.Metrics(ctx, metrics))
+	return errors.Join(os.CopyFS(evidenceLogs(dir), os.DirFS(l.logs)), os.MkdirAll(metrics, 0o755), l.Metrics(ctx, metrics))
 }
+
+// evidenceLogs is where the logs are in a directory of evidence.
+func evidenceLogs(dir string) string { return filepath.Join(dir, "logs") }
 
 // Metrics writes the metrics of those load tools that run below dir, a file each.
 func (l *Lab) Metrics(ctx context.Context, dir string) error {

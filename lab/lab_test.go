@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -278,6 +279,57 @@ func TestRunThatDiesKeepsItsLogs(t *testing.T) {
 	if !said || !strings.Contains(string(kept), "no more memory") {
 		t.Errorf("the logs in %s say %q; the lab said:\n%s", logs, kept, out.String())
 	}
+	if left, _ := os.ReadDir(temp); len(left) > 0 {
+		t.Errorf("left in the temporary directory: %v", left)
+	}
+}
+
+// taken is a network in which something else listens where a broker is to be.
+type taken struct {
+	*loopback
+	at string
+}
+
+func (n taken) place(side, name string, port int) (seat, error) {
+	if port == kafkaPort {
+		return here(n.at), nil
+	}
+	return n.loopback.place(side, name, port)
+}
+
+// TestPortInUseIsNamed has a real broker whose port another program has taken. What it says about that is long past
+// when it ends.
+func TestPortInUseIsNamed(t *testing.T) {
+	free, err := freePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("tcp4", address(free[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	cfg := defaults()
+	cfg.Output = filepath.Join(t.TempDir(), "report")
+	l := testLab(t, cfg)
+	base := small().Config
+	base.Source.Brokers, base.Source.ReplicationFactor = 1, 1
+	l.turnTo(base)
+	err = l.prepare(t.Context())
+	if err == nil {
+		n := taken{&loopback{ports: ports{used: map[int]bool{}}}, other.Addr().String()}
+		if l.Source, err = newCluster(Source, base.Source.Cluster, cfg.StartTimeout, l.dirs(), l.sup, n, l.jvm, nil); err == nil {
+			err = l.step(t.Context(), "a broker", l.Source.start)
+		}
+	}
+	contains(t, err, "source broker 0 ended unasked", "exit status 1", "another program has taken a port", "run it again",
+		"failed to bind to "+other.Addr().String()+": Address already in use", l.logs)
+	if err := l.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	waitNoLeftovers(t, temp)
 	if left, _ := os.ReadDir(temp); len(left) > 0 {
 		t.Errorf("left in the temporary directory: %v", left)
 	}

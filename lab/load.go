@@ -207,7 +207,7 @@ func (l *Lab) stopTools(ctx context.Context, tools []*tool) error {
 			t.kill()
 		}
 		if t.err != nil {
-			l.out.say("%s: %v; its log is %s", t.name, t.err, t.log)
+			l.out.say("%s: %v; its log is %s", t.name, t.err, t.kept)
 		}
 		_, pod := podName(t.name)
 		if err := errors.Join(t.seat.close(), l.jvm.watch.forget(t.side, pod)); err != nil {

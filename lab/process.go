@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +24,7 @@ import (
 type supervisor struct {
 	dir  string // working directory and TMPDIR of the children
 	logs string // directory of their logs
+	kept string // directory that the logs are copied into when all is over, which messages name; empty: none
 
 	failed context.Context // done when a child ended unasked; its cause says which, and how its log ends
 	fail   context.CancelCauseFunc
@@ -71,6 +75,8 @@ type command struct {
 type process struct {
 	name    string
 	log     string // path of its log
+	kept    string // path of its log once all is over
+	from    int64  // where in it this process' own part begins
 	cmd     *exec.Cmd
 	started time.Time
 	asked   atomic.Bool   // its end was asked for
@@ -80,13 +86,13 @@ type process struct {
 
 // start starts a child. Its output is appended to its log, so a broker that returns goes on in the same file.
 func (s *supervisor) start(c command) (*process, error) {
-	p := &process{
-		name: c.name,
-		log:  filepath.Join(s.logs, strings.ReplaceAll(c.name, " ", "-")+".log"),
-		done: make(chan struct{}),
-	}
+	log := strings.ReplaceAll(c.name, " ", "-") + ".log"
+	p := &process{name: c.name, log: filepath.Join(s.logs, log), kept: filepath.Join(cmp.Or(s.kept, s.logs), log), done: make(chan struct{})}
 	p.asked.Store(c.ends)
 	file, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err == nil {
+		p.from, err = file.Seek(0, io.SeekEnd)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", c.name, err)
 	}
@@ -271,7 +277,35 @@ func (p *process) ended() error {
 	if readErr != nil {
 		return errors.Join(err, readErr)
 	}
-	return fmt.Errorf("%w; its log %s ends:\n%s", err, p.log, tail(string(text), 15))
+	own := string(text[min(p.from, int64(len(text))):])
+	hint := ""
+	if portTaken.MatchString(own) {
+		hint = "; another program has taken a port that the lab had found free: run it again"
+	}
+	if strings.TrimSpace(own) == "" {
+		return fmt.Errorf("%w; it said nothing (%s)", err, p.kept)
+	}
+	return fmt.Errorf("%w%s; its log %s ends:\n%s", err, hint, p.kept, lastWords(own))
+}
+
+var (
+	// complaint is a line of a log that says what went wrong, whatever stands after it.
+	complaint  = regexp.MustCompile(`^\S+ \S+ (ERROR|FATAL) |^Caused by: |^Exception in thread `)
+	stackFrame = regexp.MustCompile(`^\t(at |\.\.\. \d+ (more|common frames))`)
+	portTaken  = regexp.MustCompile(`[Aa]ddress already in use`)
+)
+
+// lastWords are the last lines of a log, and before them the last complaints: a broker that cannot start says much
+// about its shutdown after it has said why. Stack frames are left out.
+func lastWords(log string) string {
+	all := slices.DeleteFunc(strings.Split(strings.TrimRight(log, "\n"), "\n"), stackFrame.MatchString)
+	end := max(0, len(all)-15)
+	last := strings.Join(all[end:], "\n")
+	complaints := slices.DeleteFunc(all[:end], func(line string) bool { return !complaint.MatchString(line) })
+	if complaints = complaints[max(0, len(complaints)-8):]; len(complaints) > 0 {
+		last = strings.Join(complaints, "\n") + "\n…\n" + last
+	}
+	return tail(last, 24)
 }
 
 // tail is the last lines of a text, indented.

@@ -102,6 +102,31 @@ func TestEarlyDeathIsNoticedAtOnceWithTheEndOfItsLog(t *testing.T) {
 	}
 }
 
+// Why a process ended may stand far above the end of its log, and what one before it wrote is not of it.
+func TestLastWordsAreThoseThatSayWhy(t *testing.T) {
+	s := testSupervisor(t)
+	s.kept = "/evidence"
+	say := func(body string) error {
+		p, err := s.start(command{name: "source broker 7", argv: []string{"sh", "-c", body}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-p.done
+		return p.unasked()
+	}
+	if err := say("exit 4"); !strings.Contains(err.Error(), "exit status 4; it said nothing (/evidence/source-broker-7.log)") {
+		t.Errorf("a silent one: %v", err)
+	}
+	contains(t, say("echo '2026-12-01 02:51:55,854 FATAL of old (k)'; exit 1"), "of old")
+	err := say(`echo '2026-12-01 02:51:55,854 ERROR no such port (k)'; printf '\tat java.base\n'; echo 'Caused by: a reason'; seq 1 40; exit 1`)
+	contains(t, err, "its log /evidence/source-broker-7.log ends:\n    2026-12-01 02:51:55,854 ERROR no such port (k)\n    Caused by: a reason\n    …\n    26\n", "    40")
+	for _, not := range []string{"of old", "java.base", "    25\n"} {
+		if strings.Contains(err.Error(), not) {
+			t.Errorf("%q is in: %v", not, err)
+		}
+	}
+}
+
 func TestAskedEndIsNoFailure(t *testing.T) {
 	s := testSupervisor(t)
 	p, err := s.start(command{name: "victim", argv: []string{"sleep", "3600"}})

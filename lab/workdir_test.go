@@ -7,11 +7,6 @@ import (
 	"testing"
 )
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 func TestDirectoriesOfKilledLabsAreRemovedAndOthersAreNot(t *testing.T) {
 	parent := t.TempDir()
 	killed, err := newWorkDir(parent)

@@ -227,7 +227,9 @@ func (r *Result) conclude(s *Scenario, doc *verdict.Document) {
 	r.Reasons, r.Expectations = nil, []ExpectationResult{}
 	r.Outcome = verdict.Holds
 	if doc == nil {
-		r.worsen(verdict.CannotSay, "there is no verdict")
+		if len(doubts) == 0 { // which say why
+			doubts = []string{"there is no verdict"}
+		}
 	} else {
 		r.Figures, r.Versions = figures(doc), doc.Versions
 		if doc.Verdict.Outcome != verdict.Holds {

@@ -205,7 +205,7 @@ func (r *Runner) Run(ctx context.Context, names []string) ([]*Result, error) {
 		return nil, err
 	}
 	read := func(name string) ([]byte, error) { return texts[name], nil }
-	entries, refused, err := r.entries(t, plan, read)
+	entries, refused, err := r.entries(ctx, t, plan, read)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func (r *Runner) Resume(ctx context.Context) ([]*Result, error) {
 	}
 	r.target = t.Name()
 	r.cfg.Replicators, r.cfg.Repeat, r.cfg.Settings = plan.Replicators, plan.Repeat, plan.Settings
-	entries, refused, err := r.entries(t, plan, func(name string) ([]byte, error) { return os.ReadFile(planScenarios(r.cfg.Output, name)) })
+	entries, refused, err := r.entries(ctx, t, plan, func(name string) ([]byte, error) { return os.ReadFile(planScenarios(r.cfg.Output, name)) })
 	if err != nil {
 		return nil, err
 	}
@@ -265,10 +265,11 @@ func (r *Runner) prepare(plan *Plan, texts map[string][]byte) error {
 
 // entries lists the runs of a plan, and for those that cannot be played why not. What is plainly wrong is
 // an error.
-func (r *Runner) entries(t Target, plan *Plan, read func(string) ([]byte, error)) ([]entry, map[string]string, error) {
+func (r *Runner) entries(ctx context.Context, t Target, plan *Plan, read func(string) ([]byte, error)) ([]entry, map[string]string, error) {
 	var all []entry
 	refused := map[string]string{} // by directory
 	var errs []error
+	var lacks error // what the machine lacks for every scenario
 	replicators := plan.Replicators
 	if len(replicators) == 0 {
 		replicators = []string{""}
@@ -307,6 +308,11 @@ func (r *Runner) entries(t Target, plan *Plan, read func(string) ([]byte, error)
 			}
 			if reason == "" {
 				err := r.check(t, s)
+				if checked, ok := t.(Ready); ok && err == nil && lacks == nil {
+					if err = checked.Ready(ctx, s.Baseline); err != nil && !errors.Is(err, ErrCannotPlay) {
+						lacks, err = err, nil
+					}
+				}
 				switch {
 				case errors.Is(err, ErrCannotPlay):
 					reason = err.Error()
@@ -326,7 +332,7 @@ func (r *Runner) entries(t Target, plan *Plan, read func(string) ([]byte, error)
 	for i := range all {
 		all[i].number, all[i].of = i+1, len(all)
 	}
-	return all, refused, errors.Join(errs...)
+	return all, refused, errors.Join(append(errs, lacks)...)
 }
 
 // settings are the variant's, as for ParseWith.

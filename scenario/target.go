@@ -90,6 +90,13 @@ type Spacious interface {
 	Sends(bytes float64)
 }
 
+// Ready is a Target that can find out, before anything is made, what this machine lacks for a scenario that Check has
+// taken. An error that wraps ErrCannotPlay is about that scenario alone, such as its room on the disk; any other is
+// about all of them. What is there now may be gone when Start looks again.
+type Ready interface {
+	Ready(ctx context.Context, baseline Config) error
+}
+
 // Describer is a Target that can say more about itself: ReplicatorName is what copies under c where that is
 // not c.Destination.Replicator, empty otherwise; Versions are those of what it runs.
 type Describer interface {

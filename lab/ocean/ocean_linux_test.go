@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 )
 
 // patience bounds every wait for something that is bound to come.
@@ -588,4 +590,56 @@ func openFiles(t *testing.T) int {
 	files, err := os.ReadDir("/proc/self/fd")
 	must(t, err)
 	return len(files)
+}
+
+// A device of an ocean's name that is somebody else's, and networks that are routed elsewhere, are passed over and
+// left as they are; where nothing is free the error says what is in the way. In a namespace of its own, so that no lab on
+// this machine is disturbed.
+func TestWhatIsTakenIsLeftAlone(t *testing.T) {
+	n, err := newNamespace()
+	must(t, err)
+	defer n.close()
+	var cfg Config
+	cfg.SetDefaults()
+	must(t, n.do(func() error { // which must not end the thread, as t.Fatal would
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		route := func(number int) error {
+			to := addressIn(testNetworks, number*oceanSize).AsSlice()
+			return netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: &net.IPNet{IP: to, Mask: net.CIDRMask(oceanBits, 32)}})
+		}
+		other := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: outsideName + "0"}, Mode: netlink.TUNTAP_MODE_TUN}
+		if err := errors.Join(netlink.LinkSetUp(lo), netlink.LinkAdd(other), route(1)); err != nil {
+			return err
+		}
+		before, err := netlink.LinkList()
+		if err != nil {
+			return err
+		}
+		o, err := New(cfg)
+		if err != nil {
+			return err
+		}
+		if name := o.outside.device.name; name != outsideName+"2" {
+			t.Errorf("the first free one is %s", name)
+		}
+		errs := []error{o.Close()}
+		for i := 2; i < oceanCount; i++ {
+			errs = append(errs, route(i))
+		}
+		const want = "taken: 1 by the devices kmt-ocean-0 (of labs that run; one of no lab goes by: ip link delete kmt-ocean-0), 31 by other routes"
+		if _, err := New(cfg); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing is free: %v", err)
+		}
+		after, err := netlink.LinkList()
+		same := func(a, b netlink.Link) bool {
+			return a.Attrs().Index == b.Attrs().Index && a.Attrs().Name == b.Attrs().Name
+		}
+		if !slices.EqualFunc(before, after, same) {
+			t.Errorf("there were the devices %v, and there are %v", before, after)
+		}
+		return errors.Join(append(errs, err)...)
+	}))
 }

@@ -126,23 +126,32 @@ func openOutside(mtu int) (*device, netip.Prefix, error) {
 	if err != nil {
 		return nil, netip.Prefix{}, fmt.Errorf("%w: list this machine's routes: %w", ErrUnavailable, err)
 	}
+	var taken []string
 	for i := range oceanCount {
 		network := netip.PrefixFrom(addressIn(testNetworks, i*oceanSize), oceanBits)
+		name := outsideName + strconv.Itoa(i)
 		if routed(routes, network) {
+			if _, there := netlink.LinkByName(name); there == nil {
+				taken = append(taken, name)
+			}
 			continue
 		}
-		name := outsideName + strconv.Itoa(i)
 		d, err := openDevice(name, netip.PrefixFrom(addressIn(network, 1), oceanBits), mtu)
 		if err == nil {
 			return d, network, nil
 		}
 		if _, there := netlink.LinkByName(name); there == nil {
-			continue // another ocean has just been faster
+			taken = append(taken, name) // by another ocean that has just been faster, or by the user
+			continue
 		}
 		return nil, netip.Prefix{}, fmt.Errorf("%w: no right to make TUN devices, or none to be had: run as root, with CAP_NET_ADMIN: %w", ErrUnavailable, err)
 	}
-	return nil, netip.Prefix{}, fmt.Errorf("%w: no addresses: this machine has other routes to all of %s (see: ip route show table all), or %d oceans",
-		ErrUnavailable, testNetworks, oceanCount)
+	labs := ""
+	if len(taken) > 0 {
+		labs = fmt.Sprintf("%d by the devices %s (of labs that run; one of no lab goes by: ip link delete %s), ", len(taken), strings.Join(taken, ", "), taken[0])
+	}
+	return nil, netip.Prefix{}, fmt.Errorf("%w: no addresses: all %d networks of %s that an ocean can have are taken: %s%d by other routes (see: ip route show table all)",
+		ErrUnavailable, oceanCount, testNetworks, labs, oceanCount-len(taken))
 }
 
 // routed says whether the machine sends what is for a network somewhere already. Routes of half the Internet do not
