@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -111,6 +112,25 @@ func TestJVMThatDiesAtItsStart(t *testing.T) {
 	logged(summary)
 	if left := names(t, filepath.Join(output, "control", "mirrormaker2", "run-1")); strings.Contains(strings.Join(left, " "), "scratch") {
 		t.Errorf("left in the output: %q", left)
+	}
+}
+
+// A port that another program has is named, with what to do; by audit too, see TestAuditTrouble.
+func TestMetricsPortInUse(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	alive := cluster(t)
+	loadgen(t, nil, "topics", "create", "--bootstrap-servers", alive, "--topics", "load").want(t, exitHolds)
+	for _, args := range [][]string{
+		{"produce", "--id", "p1", "--bootstrap-servers", alive, "--throughput", "1/s"},
+		{"consume", "--bootstrap-servers", alive},
+	} {
+		loadgen(t, nil, append(args, "--test-id", "t1", "--topics", "load", "--metrics-address", l.Addr().String())...).
+			want(t, exitTrouble, "metrics address "+l.Addr().String()+": choose another one (--metrics-address), or none (--metrics-address=): ", "address already in use")
 	}
 }
 

@@ -311,7 +311,10 @@ configuration files, metrics).`,
 			return err
 		}
 		return exitByOutcome(scenario.Worst(results))
-	}, &c, &labConfig, validation(func() error {
+	}, validation(func() error {
+		_, err := scenario.NewRunner(c, scenario.RunDeps{Variants: variants()})
+		return err
+	}), &labConfig, validation(func() error {
 		_, known := targets()[target]
 		switch {
 		case !known:

@@ -61,7 +61,11 @@ func TestScenarioUsage(t *testing.T) {
 		{"scenario run control --resume x", []string{"--resume goes on with what was begun: leave the names out"}},
 		{"scenario run --resume x --repeat 2", []string{"leave --replicator, --set, --repeat and --output out"}},
 		{"scenario run --resume " + full, []string{"name what loadgen scenario run was given as --output"}},
-		{"scenario run control --repeat 0", []string{"--repeat 0: use 1 to 1000"}},
+		{"scenario run control --repeat 0 --replicator foo", []string{"--repeat 0: use 1 to 1000", `--replicator: "foo" is not known: use one of mirrormaker2-untuned, ureplicator, brooklin, mirrormaker2`}},
+		{"scenario run control --target demo --set throughput=5k/s", []string{"--set throughput=5k/s: throughput is no key here: did you mean source.throughput?"}},
+		{"scenario run control --target demo --set source.throughput=5kk/s", []string{"--set source.throughput=5kk/s:", `unknown unit "kk"`, "write records as 20k/s"}},
+		{"scenario run kontrol --target demo --output " + filepath.Join(full, "notes.txt"), []string{"did you mean control?", "notes.txt is a file: name a directory"}},
+		{"scenario run control --java /nonexistent/java --output " + full, []string{"is not empty: name another directory"}},
 		{"scenario run control --replicator mm2", []string{`--replicator: "mm2" is not known`}},
 		{"scenario run control --target demo --set source.broker=3", []string{"--set source.broker=3: source.broker is no key here: did you mean brokers?"}},
 		{"scenario run control --replicator ureplicator --ureplicator-home " + full, []string{"ureplicator-home " + full, "there is no jar in it"}},
@@ -148,6 +152,7 @@ func TestKilledScenarioRunnerResumes(t *testing.T) {
 			continue
 		}
 		if _, err := r.ReadVerdict(); err == nil {
+			loadgen(t, nil, "scenario", "run", "--resume", dir).want(t, exitTrouble, dir+" is being played by another loadgen: wait for its end, or stop it")
 			killed = cmd.Process.Signal(syscall.SIGKILL) == nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -47,7 +48,11 @@ func Load(name string, settings []string) (*Scenario, error) {
 			return nil, err
 		}
 		hint := "loadgen scenario list shows all; a file of your own is given with its path, ./" + name + ".yaml"
-		if near := Nearest(name, names); near != "" {
+		begin := slices.DeleteFunc(slices.Clone(names), func(known string) bool { return !strings.HasPrefix(known, name) })
+		switch near := Nearest(name, names); {
+		case len(begin) > 0:
+			hint = fmt.Sprintf("did you mean %s?", strings.Join(begin, " or "))
+		case near != "":
 			hint = fmt.Sprintf("did you mean %s?", near)
 		}
 		return nil, fmt.Errorf("scenario %q is not in the catalogue: %s", name, hint)

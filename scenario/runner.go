@@ -186,9 +186,9 @@ func (r *Runner) Run(ctx context.Context, names []string) ([]*Result, error) {
 		return nil, err
 	}
 	r.target = t.Name()
+	errs := []error{r.vacant()}
 	plan := &Plan{Schema: PlanSchema, Target: t.Name(), Replicators: r.cfg.Replicators, Repeat: r.cfg.Repeat, Settings: r.cfg.Settings}
 	texts := map[string][]byte{}
-	var errs []error
 	for _, name := range names {
 		s, err := Load(name, r.cfg.Settings)
 		switch {
@@ -212,7 +212,7 @@ func (r *Runner) Run(ctx context.Context, names []string) ([]*Result, error) {
 	if err := r.prepare(plan, texts); err != nil {
 		return nil, err
 	}
-	return r.playAll(ctx, entries, refused)
+	return r.playAlone(ctx, entries, refused)
 }
 
 // Resume goes on with the run in Output: what has finished is not played again. The scenario that was played
@@ -235,16 +235,30 @@ func (r *Runner) Resume(ctx context.Context) ([]*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.playAlone(ctx, entries, refused)
+}
+
+// playAlone plays what has not been played yet, unless another runner is at it.
+func (r *Runner) playAlone(ctx context.Context, entries []entry, refused map[string]string) ([]*Result, error) {
+	plan, err := os.Open(filepath.Join(r.cfg.Output, planFile))
+	if err != nil {
+		return nil, fmt.Errorf("--output: %w", err)
+	}
+	defer plan.Close() // which ends the lock, as a kill does
+	if err := lock(plan); err != nil {
+		return nil, fmt.Errorf("%s is being played by another loadgen: wait for its end, or stop it: %w", r.cfg.Output, err)
+	}
 	return r.playAll(ctx, entries, refused)
 }
 
-// prepare makes the output directory and leaves the plan there.
-func (r *Runner) prepare(plan *Plan, texts map[string][]byte) error {
-	if err := os.MkdirAll(r.cfg.Output, 0o755); err != nil {
-		return fmt.Errorf("--output: %w", err)
-	}
+// vacant says why the output directory cannot be that of a new run.
+func (r *Runner) vacant() error {
 	there, err := os.ReadDir(r.cfg.Output)
+	info, statErr := os.Stat(r.cfg.Output)
 	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case statErr == nil && !info.IsDir():
+		return fmt.Errorf("--output: %s is a file: name a directory", r.cfg.Output)
 	case err != nil:
 		return fmt.Errorf("--output: %w", err)
 	case slices.ContainsFunc(there, func(e os.DirEntry) bool { return e.Name() == planFile }):
@@ -252,6 +266,11 @@ func (r *Runner) prepare(plan *Plan, texts map[string][]byte) error {
 	case len(there) > 0:
 		return fmt.Errorf("--output: %s is not empty: name another directory", r.cfg.Output)
 	}
+	return nil
+}
+
+// prepare makes the output directory and leaves the plan there.
+func (r *Runner) prepare(plan *Plan, texts map[string][]byte) error {
 	if err := os.MkdirAll(filepath.Join(r.cfg.Output, "scenarios"), 0o755); err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}
@@ -398,7 +417,7 @@ func (r *Runner) one(ctx context.Context, e entry, refused string) (*Result, err
 		r.tell(e, "", "has been played before: "+string(res.Outcome), nil)
 		return res, nil
 	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return nil, err
+		return nil, fmt.Errorf("%w: remove %s, to have this run played again", err, e.dir)
 	}
 	res = r.newResult(e)
 	if refused != "" || ctx.Err() != nil {

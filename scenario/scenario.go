@@ -228,13 +228,17 @@ func otherSide(side string) string {
 func (d *decoder) setting(text string, c *Config) {
 	key, value, ok := strings.Cut(text, "=")
 	var n yaml.Node
-	if err := yaml.Unmarshal([]byte(value), &n); !ok || err != nil || len(n.Content) != 1 {
+	if err := yaml.Unmarshal([]byte(value), &n); !ok || key == "" || err != nil || len(n.Content) != 1 {
 		d.errs = append(d.errs, fmt.Errorf("--set %s: write it as KEY=VALUE, such as source.throughput=5k/s", human.Line(text)))
 		return
 	}
 	node := n.Content[0]
 	// The last piece may itself have dots, as a Kafka setting does.
 	parts := strings.SplitN(key, ".", 3)
+	if hint := c.noSetting(parts[0]); hint != "" {
+		d.errs = append(d.errs, fmt.Errorf("--set %s: %s is no key here: %s", human.Line(text), human.Line(parts[0]), hint))
+		return
+	}
 	for _, part := range slices.Backward(parts) {
 		node = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Value: part}, node}}
 	}
@@ -258,6 +262,30 @@ func (d *decoder) setting(text string, c *Config) {
 	for i := before; i < len(d.errs); i++ {
 		d.errs[i] = fmt.Errorf("--set %s: %w", human.Line(text), d.errs[i])
 	}
+}
+
+// noSetting says what to write in place of a first word that a setting cannot begin with; empty for one that it can.
+func (c *Config) noSetting(word string) string {
+	all := fields(reflect.ValueOf(c).Elem())
+	if _, ok := all[word]; ok {
+		return ""
+	}
+	var sides []string
+	for _, side := range []string{"source", "destination"} {
+		of, _ := c.side(side)
+		if _, ok := fields(of)[word]; ok {
+			sides = append(sides, side+"."+word)
+		}
+	}
+	names := slices.Sorted(maps.Keys(all))
+	switch near := Nearest(word, append(names, "duration")); {
+	case len(sides) > 0:
+		return "did you mean " + strings.Join(sides, " or ") + "?"
+	case near != "":
+		return "did you mean " + near + "?"
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "source" || name == "destination" })
+	return "there are duration, " + strings.Join(names, ", ") + ", and the keys of both sides, such as source.throughput and destination.workers"
 }
 
 // unplaced forgets the lines of what does not come from the file.

@@ -110,7 +110,11 @@ func TestSettingsChangeTheBaseline(t *testing.T) {
 		"source.brokers":         "KEY=VALUE",
 		"source.broker=2":        "did you mean brokers?",
 		"source.brokers=many":    "whole number",
-		"brokers=2":              "brokers is no key here",
+		"brokers=2":              "brokers is no key here: did you mean source.brokers or destination.brokers?",
+		"workers=2":              "did you mean destination.workers?",
+		"durations=2m":           "did you mean duration?",
+		"steps=1":                "steps is no key here: there are duration, secure, testId, topicPattern, and the keys of both sides, such as source.throughput",
+		"=2":                     "--set =2: write it as KEY=VALUE",
 		"source.partitions=99":   "",
 		"destination.workers=3":  "destination.workers is so already",
 		"source.retention=5s":    "retention: 5s",
@@ -221,7 +225,7 @@ func TestScenarioMistakesAreReportedTogether(t *testing.T) {
 }
 
 func TestUnknownScenario(t *testing.T) {
-	for name, want := range map[string]string{"kil-source-broker": "did you mean kill-source-broker?", "zzzzzzzzzz": "loadgen scenario list", "./missing.yaml": "missing.yaml"} {
+	for name, want := range map[string]string{"kil-source-broker": "did you mean kill-source-broker?", "kill-": "did you mean kill-destination-broker or kill-source-broker?", "broker": "loadgen scenario list", "zzzzzzzzzz": "loadgen scenario list", "./missing.yaml": "missing.yaml"} {
 		if _, err := scenario.Load(name, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}

@@ -375,6 +375,12 @@ func TestInterruptedRunIsResumed(t *testing.T) {
 	if _, err := r.Run(t.Context(), files); err == nil || !strings.Contains(err.Error(), "has the results of another run") {
 		t.Errorf("another run into the same directory: %v", err)
 	}
+	if err := os.WriteFile(filepath.Join(middle.Dir, scenario.ResultFile), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Resume(t.Context()); err == nil || !strings.Contains(err.Error(), scenario.ResultFile) || !strings.Contains(err.Error(), "remove "+middle.Dir) {
+		t.Errorf("a damaged result: %v", err)
+	}
 }
 
 // What is plainly wrong is found before anything is played.
