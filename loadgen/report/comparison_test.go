@@ -126,7 +126,12 @@ func TestComparisonInChromium(t *testing.T) {
 	ctx := browser(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "index.html")
-	if err := os.WriteFile(file, []byte(comparison(t, dir, played(t, dir))), 0o600); err != nil {
+	results := played(t, dir)
+	bad := results[2] // figures as wide as real ones come, and a reason with the end of a log
+	minutes := 114.0
+	bad.Figures = &scenario.Figures{Expected: 2_000_000, Received: 900_000, Lost: 1_149_081, Duplicates: 131_867, OutageSeconds: 117, RPOSeconds: 118, RPORecords: 1_233_912, RecoverySeconds: &minutes, SteadyP99Millis: &minutes, P99Millis: &minutes}
+	bad.Reasons = append(bad.Reasons, "the target did not start: its log ends:\n    one line\n    another one\n    the last")
+	if err := os.WriteFile(file, []byte(comparison(t, dir, results)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, screen := range []struct {
@@ -136,19 +141,28 @@ func TestComparisonInChromium(t *testing.T) {
 		tab, cancel := chromedp.NewContext(ctx)
 		self := "file://" + file
 		w := watch(tab, self)
-		var wide float64
+		var wide, hidden, lines float64
 		var faint []string
 		var shot []byte
 		err := chromedp.Run(tab, network.Enable(), log.Enable(), runtime.Enable(),
 			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: screen.scheme}}),
 			emulation.SetDeviceMetricsOverride(screen.width, screen.height, 1, screen.width < 500),
 			chromedp.Navigate(self), chromedp.WaitVisible("#verdict", chromedp.ByQuery),
-			chromedp.Evaluate(`document.documentElement.scrollWidth`, &wide), chromedp.Evaluate(pale, &faint), chromedp.Sleep(50*time.Millisecond), whole(&shot))
+			chromedp.Evaluate(`document.documentElement.scrollWidth`, &wide),
+			chromedp.Evaluate(`(s => s.scrollWidth - s.clientWidth)(document.querySelector('#figures .scroll'))`, &hidden),
+			chromedp.Evaluate(`(li => li.offsetHeight / parseFloat(getComputedStyle(li).lineHeight))([...document.querySelectorAll('.because li')].find(li => li.textContent.includes('its log')))`, &lines),
+			chromedp.Evaluate(pale, &faint), chromedp.Sleep(50*time.Millisecond), whole(&shot))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if wide > float64(screen.width) {
 			t.Errorf("the page is %.0f px wide on a screen of %d", wide, screen.width)
+		}
+		if hidden > 0 && screen.width > 1000 {
+			t.Errorf("%.0f px of the figures are out of sight on a screen of %d", hidden, screen.width)
+		}
+		if lines < 4 {
+			t.Errorf("a reason of 4 lines takes %.1f", lines)
 		}
 		for _, problem := range append(w.take(), faint...) {
 			t.Errorf("%s: %s", screen.scheme, problem)
