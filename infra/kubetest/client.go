@@ -291,9 +291,11 @@ func (c *Client) Rules(ctx context.Context, account, accountNamespace, namespace
 		return nil, err
 	}
 	var out []Object
-	for _, r := range At[[]any](review, "status", "resourceRules") {
-		if rule, ok := r.(Object); ok {
-			out = append(out, rule)
+	for _, list := range []string{"resourceRules", "nonResourceRules"} {
+		for _, r := range At[[]any](review, "status", list) {
+			if rule, ok := r.(Object); ok {
+				out = append(out, rule)
+			}
 		}
 	}
 	return out, nil

@@ -89,6 +89,7 @@ func (p *Plane) start(ctx context.Context, binaries Binaries, o Options) error {
 		"--tls-cert-file="+files.cert, "--tls-private-key-file="+files.key, "--token-auth-file="+files.tokens, "--authorization-mode=Node,RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+files.accounts, "--service-account-signing-key-file="+files.accounts,
 		"--allow-privileged=true", // as on EKS, for Chaos Mesh
+		"--request-timeout=10m",   // a machine may be so busy that a minute is too short
 		"--profiling=false"); err != nil {
 		return err
 	}
