@@ -28,60 +28,77 @@ func span(series []sample) float64 {
 	return series[len(series)-1].At - series[0].At
 }
 
-// growth is by how much a process grew over a time, and how much it may have: a share of what it had, or a small
-// number if that is more.
+// growth is by how much a process grew in a life, after it had warmed up: the median of the last quarter of its samples
+// less that of the first.
 type growth struct {
 	Tool    string  `json:"tool"`
 	Of      string  `json:"of"`
-	Median  float64 `json:"median"`
-	Grown   float64 `json:"grown"` // the slope, times the time
+	First   float64 `json:"first"`
+	Last    float64 `json:"last"`
+	Grown   float64 `json:"grown"`
 	Allowed float64 `json:"allowed"`
-	Seconds float64 `json:"seconds"`
+	Seconds float64 `json:"seconds"` // of that life
+	Samples int     `json:"samples"`
 	TooMuch bool    `json:"too_much"`
 }
 
 func (g growth) String() string {
-	return fmt.Sprintf("%s: %s %.0f, grown by %.0f in %.0f s, allowed %.0f", g.Tool, g.Of, g.Median, g.Grown, g.Seconds, g.Allowed)
+	if g.Samples < fewest {
+		return fmt.Sprintf("%s: %s was measured %d times in %.0f s: whether it grows cannot be told", g.Tool, g.Of, g.Samples, g.Seconds)
+	}
+	return fmt.Sprintf("%s: %s grew from %.0f to %.0f in %.0f s, by more than the %.0f allowed", g.Tool, g.Of, g.First, g.Last, g.Seconds, g.Allowed)
 }
 
-// warmUp is the part of a life that does not count, in seconds: a third of it, at most a minute.
-const warmUp = 60.0
+const (
+	// warmUp is the part of a life that does not count, in seconds: a third of it, at most a minute.
+	warmUp = 60.0
+	// fewest is how many samples can tell of growth.
+	fewest = 8
+)
 
-// growths tells how a process grew after it had warmed up. The slope is the median of those between all pairs of
-// samples (Theil and Sen's), which neither a garbage collection nor a burst after a pause moves, and which does not
-// depend on how fast the machine is.
+// allowed is by how much a process may grow: a number whatever it has, or a share of what it had if that is more. The
+// numbers are what a tool uses and gives back again: Go's collector lets a heap of 15 MB double before it collects, and
+// what a fault holds up has its connections and goroutines twice for a while. Since they do not depend on the time, an
+// hour finds leaks of 45 MB, or 22 goroutines, and a minute finds gross ones alone.
+func allowed() []struct {
+	of           string
+	floor, share float64
+} {
+	return []struct {
+		of           string
+		floor, share float64
+	}{{memory, 32 << 20, 0.25}, {goroutines, 16, 0.25}, {openFiles, 16, 0.25}, {disk, 32 << 20, 0}}
+}
+
+// growths tells how a process grew. A median is moved neither by a garbage collection nor by the burst after a pause, and
+// quarters are those of the samples, so that one in which the process was stopped is not empty.
 func growths(tool string, series []sample) []growth {
 	if len(series) == 0 {
 		return nil
 	}
 	from := series[0].At + min(warmUp, span(series)/3)
-	series = slices.DeleteFunc(slices.Clone(series), func(x sample) bool { return x.At < from })
 	var out []growth
-	for _, of := range []struct {
-		name         string
-		floor, share float64
-	}{{memory, 32 << 20, 0.25}, {goroutines, 16, 0.25}, {openFiles, 16, 0.25}, {disk, 32 << 20, 0}} {
-		var all, slopes []float64
-		var xs, ys []float64
-		for _, x := range series {
-			if v, ok := x.Values[of.name]; ok {
-				xs, ys, all = append(xs, x.At), append(ys, v), append(all, v)
+	for _, x := range allowed() {
+		var all []float64
+		for _, s := range series {
+			if v, ok := s.Values[x.of]; ok && s.At >= from {
+				all = append(all, v)
 			}
 		}
-		for i := range xs {
-			for j := i + 1; j < len(xs); j++ {
-				if xs[j] > xs[i] {
-					slopes = append(slopes, (ys[j]-ys[i])/(xs[j]-xs[i]))
-				}
-			}
-		}
-		g := growth{Tool: tool, Of: of.name, Median: median(all), Grown: median(slopes) * span(series), Seconds: span(series)}
-		g.Allowed = max(of.floor, of.share*g.Median)
+		quarter := (len(all) + 3) / 4
+		g := growth{Tool: tool, Of: x.of, First: median(all[:quarter]), Last: median(all[len(all)-quarter:]), Seconds: span(series), Samples: len(all)}
+		g.Grown, g.Allowed = g.Last-g.First, max(x.floor, x.share*g.First)
 		// Nothing measured is nothing shown.
-		g.TooMuch = g.Grown > g.Allowed || len(slopes) == 0
+		g.TooMuch = g.Grown > g.Allowed || g.Samples < fewest
 		out = append(out, g)
 	}
 	return out
+}
+
+// measured says whether a life was seen often enough to tell how the process grew.
+func measured(series []sample) bool {
+	all := growths("", series)
+	return len(all) > 0 && !slices.ContainsFunc(all, func(g growth) bool { return g.Samples < fewest })
 }
 
 func median(all []float64) float64 {
@@ -95,7 +112,7 @@ func median(all []float64) float64 {
 // A leak is found among noise, and noise is not taken for one.
 func TestGrowth(t *testing.T) {
 	dice := rand.New(rand.NewPCG(1, 2))
-	series := func(leak map[string]float64) []sample { // in all, over ten minutes
+	series := func(leak map[string]float64, begins float64) []sample { // in all, over ten minutes
 		var out []sample
 		for at := 0.0; at < 600; at += 2 {
 			x := sample{At: at, Values: map[string]float64{
@@ -109,25 +126,33 @@ func TestGrowth(t *testing.T) {
 				x.Values[goroutines] *= 10
 			}
 			for of, n := range leak {
-				x.Values[of] += n * at / 600
+				x.Values[of] += n * max(0, at-begins) / (600 - begins)
 			}
 			if dice.IntN(10) == 0 {
 				delete(x.Values, goroutines) // it did not answer
 			}
-			out = append(out, x)
+			if at < 300 || at > 360 { // it was stopped
+				out = append(out, x)
+			}
 		}
 		return out
 	}
 	for leak, amount := range map[string]float64{"": 0, memory: 60 << 20, goroutines: 40, openFiles: 40, disk: 100 << 20} {
-		for _, g := range growths("tool", series(map[string]float64{leak: amount})) {
-			if g.TooMuch != (g.Of == leak) {
-				t.Errorf("with a leak of %q: %s, too much: %t", leak, g, g.TooMuch)
+		for _, begins := range []float64{0, 400} {
+			for _, g := range growths("tool", series(map[string]float64{leak: amount}, begins)) {
+				if g.TooMuch != (g.Of == leak) {
+					t.Errorf("with a leak of %q from %.0f s on: %s, too much: %t", leak, begins, g, g.TooMuch)
+				}
 			}
 		}
 	}
-	for _, g := range growths("tool", []sample{{At: 1}, {At: 2}}) {
+	few := series(nil, 0)[:fewest]
+	if measured(few) || measured(nil) {
+		t.Error("a few samples are taken for enough")
+	}
+	for _, g := range growths("tool", few) {
 		if !g.TooMuch {
-			t.Errorf("nothing was measured of %s, and that is fine", g.Of)
+			t.Errorf("%s was measured %d times, and that is fine", g.Of, g.Samples)
 		}
 	}
 }

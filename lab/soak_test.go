@@ -5,15 +5,15 @@ package lab
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -30,42 +30,55 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab/ocean"
-	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/intervals"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/ledger"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/mirror"
-	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle/oracletest"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 	"github.com/AppsFlyer/kafka-mirror-tester/metrics"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
 
-// make soak ARGS='--duration 5m --seed 7 --report DIR'
+// make soak ARGS='--duration 5m --seed 7 --report DIR --plant lose-one'
 var (
 	soakFor    = flag.Duration("duration", time.Hour, "for how long the soak test breaks things")
 	soakSeed   = flag.Uint64("seed", 0, "what decides on the soak test's faults; 0: a new one")
-	soakReport = flag.String("report", "", "directory of the soak test's soak.json, verdict and logs; empty: one that is removed")
+	soakReport = flag.String("report", "", "directory of the soak test's soak.md, soak.json, verdict and logs; empty: one that is removed")
+	soakPlant  = flag.String("plant", "", "mistakes to plant in what the soak test judges by, which must make it fail: all, or names such as lose-one,grow-memory")
 )
 
 // Load of the soak test: enough for a loss to be seen, and little enough for the oracle to hold an hour of it in
 // memory.
 const (
-	soakTopic    = "soak"
-	soakTools    = 2 // producers, and consumers: the first of each is killed now and then, the others never
-	soakRate     = 150
-	soakSize     = 200
-	sampleEvery  = 2 * time.Second
-	maxLedgerLog = 128 << 20 // bytes of a broker's copy of a ledger: compaction leaves two segments of 32 MiB alone
+	soakTopic   = "soak"
+	soakTools   = 2 // producers, and consumers: the first of each is killed now and then, the others never
+	soakRate    = 150
+	soakSize    = 200
+	sampleEvery = 2 * time.Second
 )
+
+// patience is for how long nothing may move before the soak gives up. However slow a machine is, something moves.
+const patience = 10 * time.Minute
 
 // TestSoak breaks the load tools, the brokers that keep the ledgers and the network at random, on real Kafka, while our
 // own mirror plants losses and duplicates. In the end the verdict must be what the oracle reads in both raw logs, in
 // which retention has removed nothing, no ledger may have forgotten anything, and no load tool may have grown.
 func TestSoak(t *testing.T) {
 	s := newSoak(t)
-	s.start()
-	over := time.After(*soakFor)
+	defer s.writeReport()
+	s.took("start", s.start)
+	s.took("breaking", s.breakThings)
+	var doc *verdict.Document
+	s.took("drain", func() { doc = s.drain() })
+	s.took("judging", func() { s.judge(doc) })
+}
+
+// breakThings breaks what it can until the time is over.
+func (s *soak) breakThings() {
 	begun := time.Now()
+	over := time.After(*soakFor)
+	telling := time.NewTicker(time.Minute)
+	defer telling.Stop()
+	s.breaking = begun
 	var lanes sync.WaitGroup
 	for i, lane := range []func(chance){
 		func(c chance) { s.breakCluster(c, s.lab.Source) },
@@ -74,34 +87,21 @@ func TestSoak(t *testing.T) {
 	} {
 		lanes.Go(func() { lane(chance{rand.New(rand.NewPCG(s.seed, uint64(i)))}) })
 	}
-	select {
-	case <-over:
-	case <-s.lab.sup.failed.Done():
-		t.Errorf("the lab failed: %v", context.Cause(s.lab.sup.failed))
+	for done := false; !done; {
+		select {
+		case <-over:
+			done = true
+		case <-s.ctx.Done():
+			done = true
+		case <-telling.C:
+			s.t.Logf("%s of %s: %d faults, %d records dropped by the mirror", time.Since(begun).Round(time.Second), *soakFor, s.faults(), s.mirrors.did(mirror.Drop))
+		}
 	}
 	close(s.over)
 	lanes.Wait()
-	s.report.Duration = scenario.Duration(time.Since(begun).Round(time.Second))
-	doc := s.drain()
-	s.judge(doc)
-}
-
-// soakResult is what soak.json has.
-type soakResult struct {
-	Seed      uint64            `json:"seed"`
-	Duration  scenario.Duration `json:"duration"`
-	Faults    map[string]int    `json:"faults"`
-	NotPlayed string            `json:"not_played,omitempty"` // kinds of faults, and why
-	// Planted are the losses and duplicates that the mirror made, those that its restarts have mended among them, and
-	// what the destination refused.
-	Planted     map[string]int `json:"planted"`
-	Outcome     string         `json:"outcome"`
-	Truth       oracle.Counts  `json:"truth"`
-	Differences []string       `json:"differences"` // of verdict and truth
-	Ledgers     []string       `json:"ledgers"`     // what they have forgotten
-	LedgerBytes int64          `json:"ledger_bytes"`
-	Growth      []growth       `json:"growth"`
-	Mistakes    []string       `json:"mistakes"`
+	if s.ctx.Err() != nil {
+		s.t.Fatalf("the lab failed: %v", context.Cause(s.ctx))
+	}
 }
 
 // chance decides for one lane, so that what one does depends on the seed alone, and on no other's speed.
@@ -112,32 +112,65 @@ func (c chance) between(from, to time.Duration) time.Duration {
 }
 
 type soak struct {
-	t       *testing.T
-	lab     *Lab
-	base    scenario.Config
-	seed    uint64
-	ctx     context.Context
-	over    chan struct{} // closed when nothing is to be broken any more
-	begun   time.Time
-	tools   []*keeper
-	auditor *keeper
-	mirrors *mirrorKeeper
-	watched [2]*watchedLedger
+	t     *testing.T
+	lab   *Lab
+	base  scenario.Config
+	seed  uint64
+	ctx   context.Context
+	fail  context.CancelCauseFunc
+	over  chan struct{} // closed when nothing is to be broken any more
+	begun time.Time     // of the lives of tools
+	// breaking is since when things are broken.
+	breaking time.Time
+	plants   []string
+	tools    []*keeper
+	auditor  *keeper
+	mirrors  *mirrorKeeper
+	watched  []*watchedLedger
 
 	mu     sync.Mutex
-	report soakResult
+	report *soakResult
+}
+
+// took plays a part of the test, and notes how long it took.
+func (s *soak) took(part string, play func()) {
+	begun := time.Now()
+	defer func() {
+		s.report.Took[part] = scenario.Duration(time.Since(begun).Round(time.Second))
+		s.t.Logf("%s: %s", part, s.report.Took[part])
+	}()
+	play()
+}
+
+// writeReport writes what is known, also when the test ends before its end.
+func (s *soak) writeReport() {
+	if err := s.report.write(s.lab.cfg.Output); err != nil {
+		s.t.Error(err)
+	}
+	s.t.Logf("report in %s\n%s", s.lab.cfg.Output, s.report.markdown())
 }
 
 func newSoak(t *testing.T) *soak {
-	s := &soak{t: t, seed: *soakSeed, over: make(chan struct{}), report: soakResult{Faults: map[string]int{}, Planted: map[string]int{}, Differences: []string{}, Ledgers: []string{}}}
+	s := &soak{t: t, seed: *soakSeed, over: make(chan struct{}), report: newSoakResult()}
 	if s.seed == 0 {
 		s.seed = rand.Uint64N(1 << 32)
 	}
-	s.report.Seed = s.seed
-	t.Logf("seed %d: make soak ARGS='--duration %s --seed %d' breaks the same again", s.seed, *soakFor, s.seed)
+	s.report.Seed, s.report.Duration = s.seed, scenario.Duration(*soakFor)
+	var errs []error
 	if *soakFor < time.Minute {
-		t.Fatalf("--duration %s: use at least 1m, so that growth can be told from the start", *soakFor)
+		errs = append(errs, fmt.Errorf("--duration %s: use at least 1m, so that growth can be told from the start", *soakFor))
 	}
+	var err error
+	if s.plants, err = parsePlants(*soakPlant); err != nil {
+		errs = append(errs, err)
+	}
+	if left := flag.Args(); len(left) > 0 {
+		errs = append(errs, fmt.Errorf("%q: no such argument: use --duration, --seed, --report and --plant", left))
+	}
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("seed %d: make soak ARGS='--duration %s --seed %d' breaks the same again", s.seed, *soakFor, s.seed)
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	cfg := defaults()
@@ -151,10 +184,10 @@ func newSoak(t *testing.T) *soak {
 	l, err := New(cfg, slog.New(slog.DiscardHandler), testOutput{t})
 	s.must(err)
 	s.lab = l
-	ctx, cancel := context.WithTimeout(t.Context(), *soakFor+30*time.Minute)
-	s.ctx = ctx
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s.ctx, s.fail = ctx, cancel
 	t.Cleanup(func() {
-		cancel()
+		cancel(nil)
 		if t.Failed() {
 			l.keepLogs.Store(true)
 		}
@@ -193,6 +226,8 @@ func (s *soak) start() {
 	s.must(l.Check([]scenario.Config{s.base}))
 	l.turnTo(s.base)
 	s.must(l.prepare(s.ctx))
+	stop := context.AfterFunc(l.sup.failed, func() { s.fail(context.Cause(l.sup.failed)) })
+	s.t.Cleanup(func() { stop() })
 	s.must(l.startClusters(s.ctx))
 	for _, c := range []*Cluster{l.Source, l.Destination} {
 		s.must(c.applyTopics(s.ctx, []string{soakTopic}, 6, makeTopics))
@@ -211,9 +246,9 @@ func (s *soak) start() {
 	s.auditor = s.keep(Destination, "auditor", metrics.AuditorPort, true, io.Discard, l.auditorArgs(s.base))
 	s.tools = append(s.tools, s.auditor)
 	for _, k := range s.tools {
-		s.must(await(s.ctx, l.cfg.StartTimeout, k.name, func(ctx context.Context) error { return k.call(ctx, http.MethodGet, "/readyz", nil) }))
+		s.awaitReady(k)
 	}
-	s.watched = [2]*watchedLedger{s.watch(l.Source, ledger.SourceTopic), s.watch(l.Destination, ledger.DestinationTopic)}
+	s.watched = []*watchedLedger{s.watch(l.Source, ledger.SourceTopic), s.watch(l.Destination, ledger.DestinationTopic)}
 }
 
 // keeper keeps a load tool alive, as Kubernetes does a container: it is started again whenever it has ended.
@@ -291,6 +326,16 @@ func (k *keeper) last() {
 
 func (k *keeper) wait() { <-k.ended }
 
+// long says whether the tool is to live for long: the auditor does, from a third of the time on.
+func (k *keeper) long(s *soak) bool { return !k.mortal || k == s.auditor }
+
+// longest is the longest of its lives.
+func (k *keeper) longest() []sample {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(slices.MaxFunc(k.series, func(a, b []sample) int { return cmp.Compare(span(a), span(b)) }))
+}
+
 func (k *keeper) call(ctx context.Context, method, path string, answer any) error {
 	client := &http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
@@ -345,6 +390,15 @@ func (s *soak) count(kind string) {
 	s.report.Faults[kind]++
 }
 
+func (s *soak) faults() (all int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.report.Faults {
+		all += n
+	}
+	return all
+}
+
 // pause returns false when nothing is to be broken any more.
 func (s *soak) pause(d time.Duration) bool {
 	select {
@@ -364,7 +418,7 @@ func (s *soak) shuffled(c chance, kinds []string, play func(kind string) error) 
 			if !s.pause(c.between(time.Second, 4*time.Second)) {
 				return
 			}
-			if err := play(kinds[i]); err != nil && s.ctx.Err() == nil && s.lab.sup.failed.Err() == nil {
+			if err := play(kinds[i]); err != nil && s.ctx.Err() == nil {
 				s.t.Errorf("%s: %v", kinds[i], err)
 				return
 			}
@@ -436,7 +490,7 @@ func (s *soak) breakTools(c chance) {
 		what, _, _ := strings.Cut(k.name, " ")
 		p := k.process()
 		// The auditor lives on from a third of the time, to see it grow if it does.
-		if k == s.auditor && time.Since(s.begun) > *soakFor/3 || !k.mortal {
+		if k == s.auditor && time.Since(s.breaking) > *soakFor/3 || !k.mortal {
 			if kind == "kill" {
 				kind = "pause"
 			}
@@ -474,6 +528,18 @@ func (m *mirrorKeeper) kill() {
 	defer m.mu.Unlock()
 	m.cancel()
 }
+
+// places are the source records to which the mirror did something, in all its lives.
+func (m *mirrorKeeper) places(word string) (all []mirror.Place) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, one := range m.mirrors {
+		all = append(all, one.Truth().Of(word)...)
+	}
+	return all
+}
+
+func (m *mirrorKeeper) did(word string) int { return len(distinct(m.places(word))) }
 
 func (s *soak) keepMirror() *mirrorKeeper {
 	var c mirror.Config
@@ -514,228 +580,228 @@ func (s *soak) keepMirror() *mirrorKeeper {
 	return k
 }
 
-// watchedLedger is what a ledger has said so far. It may never say less.
+// watchedLedger is a ledger that is read all the time.
 type watchedLedger struct {
+	*ledgerMemory
 	of    *Cluster
-	topic string
-
-	mu       sync.Mutex
-	acked    map[ledger.Stream]*intervals.Set
-	received map[string]*ledger.Received // by topic id, partition and writer
-	said     []string
+	over  chan struct{}
+	ended chan struct{}
 }
 
 func (s *soak) watch(of *Cluster, topic string) *watchedLedger {
-	w := &watchedLedger{of: of, topic: topic, acked: map[ledger.Stream]*intervals.Set{}, received: map[string]*ledger.Received{}}
+	w := &watchedLedger{ledgerMemory: newLedgerMemory(topic), of: of, over: make(chan struct{}), ended: make(chan struct{})}
 	reader, err := ledger.NewReader(ledger.ReaderConfig{Opts: of.Options(), Topic: topic, Test: s.base.TestID})
 	s.must(err)
 	go func() {
+		defer close(w.ended)
 		defer reader.Close()
-		for s.pause(time.Second) {
+		for {
+			select {
+			case <-w.over:
+				return
+			case <-s.ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
 			ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
 			err := reader.ReadToEnd(ctx, w.take)
 			cancel()
 			if errors.Is(err, ledger.ErrReplaced) {
-				w.say("%s: %v", topic, err)
+				w.say(": %v", err)
 			}
 		}
 	}()
 	return w
 }
 
-func (w *watchedLedger) say(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.said = append(w.said, fmt.Sprintf(format, args...))
-}
-
-func (w *watchedLedger) take(e ledger.Entry) error {
-	switch e.Key.Kind {
-	case ledger.KindSent:
-		var sent ledger.Sent
-		if err := ledger.Decode(e.Payload, &sent); err != nil {
-			return err
-		}
-		for _, st := range sent.Streams {
-			w.mu.Lock()
-			before := w.acked[st.Stream]
-			w.acked[st.Stream] = &st.Acked
-			w.mu.Unlock()
-			if before == nil {
-				continue
-			}
-			if gone := before.Minus(&st.Acked); !gone.Empty() {
-				w.say("%s at offset %d: %s: acknowledged before, and not any more: %v", w.topic, e.Offset, e.Key, gone.Ranges(4))
-			}
-		}
-	case ledger.KindReceived:
-		r, err := ledger.Restore(e.Payload)
-		if err != nil {
-			return err
-		}
-		key := fmt.Sprintf("%x/%d/%s", r.TopicID, r.Partition, r.Writer)
-		w.mu.Lock()
-		before := w.received[key]
-		w.received[key] = r
-		w.mu.Unlock()
-		if before != nil && !r.Covers(before) {
-			w.say("%s at offset %d: %s: arrived before, and not any more", w.topic, e.Offset, e.Key)
-		}
-	}
-	return nil
-}
-
-// atEnd reads the whole ledger, as compaction has left it, and returns all that it has forgotten.
-func (w *watchedLedger) atEnd(ctx context.Context, test string) ([]string, error) {
-	reader, err := ledger.NewReader(ledger.ReaderConfig{Opts: w.of.Options(), Topic: w.topic, Test: test})
-	if err != nil {
-		return nil, err
-	}
+// reread reads the whole ledger, as compaction has left it.
+func (s *soak) reread(w *watchedLedger) *ledgerMemory {
+	close(w.over)
+	<-w.ended
+	reader, err := ledger.NewReader(ledger.ReaderConfig{Opts: w.of.Options(), Topic: w.topic, Test: s.base.TestID})
+	s.must(err)
 	defer reader.Close()
-	fresh := &watchedLedger{of: w.of, topic: w.topic, acked: map[ledger.Stream]*intervals.Set{}, received: map[string]*ledger.Received{}}
-	if err := reader.ReadToEnd(ctx, fresh.take); err != nil {
-		return nil, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	said := append(slices.Clone(w.said), fresh.said...)
-	for stream, before := range w.acked {
-		now := fresh.acked[stream]
-		if now == nil {
-			now = &intervals.Set{}
-		}
-		if gone := before.Minus(now); !gone.Empty() {
-			said = append(said, fmt.Sprintf("%s: in the end it does not know that of %+v were acknowledged %v", w.topic, stream, gone.Ranges(4)))
-		}
-	}
-	for key, before := range w.received {
-		if now := fresh.received[key]; now == nil || !now.Covers(before) {
-			said = append(said, fmt.Sprintf("%s: in the end it does not know what had arrived at %s", w.topic, key))
-		}
-	}
-	if len(w.acked)+len(w.received) == 0 {
-		said = append(said, w.topic+": nothing was ever read of it: the test cannot tell")
-	}
-	return said, nil
+	fresh := newLedgerMemory(w.topic)
+	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	defer cancel()
+	s.must(reader.ReadToEnd(ctx, fresh.take))
+	return fresh
 }
 
-// drain ends the load and has the auditor come to its verdict.
+// drain ends the load and has the auditor come to its verdict. It waits for what a verdict needs, and not for a time.
 func (s *soak) drain() *verdict.Document {
+	s.awaitZero("a record for the mirror to drop, and one to send twice", func(context.Context) (left int64, err error) {
+		for _, word := range []string{mirror.Drop, mirror.Duplicate} {
+			if s.mirrors.did(word) == 0 {
+				left++
+			}
+		}
+		return left, nil
+	})
+	s.awaitZero("tools that have lived long enough to tell whether they grow", func(context.Context) (left int64, err error) {
+		for _, k := range s.tools {
+			if life := k.longest(); k.long(s) && (span(life) < wanted() || !measured(life)) {
+				left += max(1, int64(wanted()-span(life)))
+			}
+		}
+		return left, nil
+	})
 	for _, k := range s.tools {
 		if strings.HasPrefix(k.name, "producer") {
 			// One that is just being started could be missed by a signal.
-			s.must(await(s.ctx, s.lab.cfg.StartTimeout, k.name, func(ctx context.Context) error { return k.call(ctx, http.MethodGet, "/readyz", nil) }))
+			s.awaitReady(k)
 			k.last()
 			k.process().signal(syscall.SIGTERM)
-			k.wait()
+			s.awaitEnd(k)
 		}
 	}
 	s.awaitMirror()
-	s.must(await(s.ctx, s.lab.cfg.StartTimeout, "auditor", func(ctx context.Context) error { return s.auditor.call(ctx, http.MethodGet, "/readyz", nil) }))
+	s.awaitConsumers()
+	s.awaitReady(s.auditor)
 	s.auditor.last()
-	s.must(s.auditor.call(s.ctx, http.MethodPost, "/drain", nil))
-	select {
-	case <-s.auditor.ended:
-	case <-time.After(10 * time.Minute):
-		s.t.Fatal("no verdict within 10 min")
-	}
+	s.must(await(s.ctx, patience, "the auditor to drain", func(ctx context.Context) error {
+		select {
+		case <-s.auditor.ended: // it was told, and its answer was late
+			return nil
+		default:
+			return s.auditor.call(ctx, http.MethodPost, "/drain", nil)
+		}
+	}))
+	s.awaitEnd(s.auditor)
 	doc, err := readVerdict(filepath.Join(s.lab.cfg.Output, "verdict.json"))
 	s.must(err)
 	return doc
 }
 
+// wanted is how many seconds a tool that lives long must have lived.
+func wanted() float64 { return soakFor.Seconds() / 3 }
+
+func (s *soak) awaitReady(k *keeper) {
+	s.must(await(s.ctx, s.lab.cfg.StartTimeout, k.name, func(ctx context.Context) error { return k.call(ctx, http.MethodGet, "/readyz", nil) }))
+}
+
+// awaitEnd waits for the end of a tool that was told to end.
+func (s *soak) awaitEnd(k *keeper) {
+	select {
+	case <-k.ended:
+	case <-s.ctx.Done():
+	case <-time.After(s.lab.cfg.DrainTimeout):
+		s.t.Fatalf("%s has not ended within %s", k.name, s.lab.cfg.DrainTimeout)
+	}
+	if s.ctx.Err() != nil {
+		s.t.Fatalf("waiting for the end of %s: %v", k.name, context.Cause(s.ctx))
+	}
+}
+
+// awaitZero waits until nothing is left of something, for as long as it becomes less.
+func (s *soak) awaitZero(what string, left func(context.Context) (int64, error)) {
+	fewest, since := int64(math.MaxInt64), time.Now()
+	for {
+		ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+		n, err := left(ctx)
+		cancel()
+		if err == nil && n == 0 {
+			return
+		}
+		if err == nil && n < fewest {
+			fewest, since = n, time.Now()
+		}
+		if time.Since(since) > patience {
+			s.t.Fatalf("waiting for %s: nothing has moved for %s: %d left, %v", what, patience, fewest, err)
+		}
+		select {
+		case <-s.ctx.Done():
+			s.t.Fatalf("waiting for %s: %v", what, context.Cause(s.ctx))
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
 // awaitMirror waits until the mirror has dealt with everything.
 func (s *soak) awaitMirror() {
 	source, destination := kadm.NewClient(s.lab.Source.client), kadm.NewClient(s.lab.Destination.client)
-	s.must(await(s.ctx, 5*time.Minute, "the mirror to catch up", func(ctx context.Context) error {
+	s.awaitZero("the mirror to catch up", func(ctx context.Context) (left int64, err error) {
 		ends, err := source.ListEndOffsets(ctx, soakTopic)
-		if err != nil {
-			return err
+		if err = errors.Join(err, ends.Error()); err != nil {
+			return 0, err
 		}
 		stored, err := destination.FetchOffsets(ctx, "kmt-mirror")
-		if err != nil {
-			return err
+		if err = errors.Join(err, stored.Error()); err != nil {
+			return 0, err
 		}
 		ends.Each(func(o kadm.ListedOffset) {
-			if at, ok := stored.Lookup(o.Topic, o.Partition); o.Offset > 0 && (!ok || at.At < o.Offset) {
-				err = fmt.Errorf("partition %d: at %d of %d", o.Partition, at.At, o.Offset)
-			}
+			at, _ := stored.Lookup(o.Topic, o.Partition)
+			left += max(0, o.Offset-at.At)
 		})
-		return err
-	}))
+		return left, nil
+	})
 }
 
-// judge holds everything against what is right, and writes the report.
-func (s *soak) judge(doc *verdict.Document) {
-	t, r := s.t, &s.report
-	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Minute)
-	defer cancel()
-	mistake := func(format string, args ...any) {
-		r.Mistakes = append(r.Mistakes, fmt.Sprintf(format, args...))
-		t.Errorf(format, args...)
-	}
-	truth, differences := oracletest.Compare(ctx, t, doc, s.lab.Source.Options(), s.lab.Destination.Options(), []string{soakTopic}, soakTools)
-	r.Outcome, r.Truth, r.Differences = string(doc.Verdict.Outcome), truth.Total, append(r.Differences, differences...)
-	for _, d := range differences {
-		mistake("verdict and truth differ: %s", d)
-	}
-	for _, m := range s.mirrors.mirrors {
-		for _, kind := range []string{mirror.Drop, mirror.Duplicate, mirror.Refused} {
-			r.Planted[kind] += len(m.Truth().Of(kind))
+// awaitConsumers waits until the destination's ledger knows of all that lies at the destination: a consumer that is
+// slow must not look like one that has not seen a record.
+func (s *soak) awaitConsumers() {
+	destination, known := kadm.NewClient(s.lab.Destination.client), s.watched[1]
+	s.awaitZero("the consumers to catch up", func(ctx context.Context) (left int64, err error) {
+		ends, err := destination.ListEndOffsets(ctx, soakTopic)
+		if err = errors.Join(err, ends.Error()); err != nil {
+			return 0, err
 		}
+		known.mu.Lock()
+		defer known.mu.Unlock()
+		ends.Each(func(o kadm.ListedOffset) {
+			next := int64(0)
+			for _, r := range known.received {
+				if r.Partition == o.Partition {
+					next = max(next, r.Next)
+				}
+			}
+			left += max(0, o.Offset-next)
+		})
+		return left, nil
+	})
+}
+
+// judge gathers the evidence, plants what is to be planted, and holds it against what is right.
+func (s *soak) judge(doc *verdict.Document) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.lab.cfg.DrainTimeout)
+	defer cancel()
+	e := &evidence{
+		Verdict: doc, Mirrored: map[string][]mirror.Place{}, Wanted: wanted(),
+		Logs: oracletest.Read(ctx, s.t, doc.Verdict.Test, s.lab.Source.Options(), s.lab.Destination.Options(), []string{soakTopic}, soakTools),
 	}
-	if truth.Total.Lost+truth.Total.Undelivered == 0 || truth.Total.Lost+truth.Total.Undelivered > uint64(r.Planted[mirror.Drop]) {
-		mistake("%d lost and %d undelivered of %d that the mirror dropped: what is lost and was not dropped, Kafka or the test has lost", truth.Total.Lost, truth.Total.Undelivered, r.Planted[mirror.Drop])
+	for _, word := range []string{mirror.Drop, mirror.Duplicate, mirror.Refused} {
+		e.Mirrored[word] = s.mirrors.places(word)
 	}
 	for _, w := range s.watched {
-		said, err := w.atEnd(ctx, s.base.TestID)
-		s.must(err)
-		r.Ledgers = append(r.Ledgers, said...)
-	}
-	for _, said := range r.Ledgers {
-		mistake("%s", said)
+		e.Ledgers = append(e.Ledgers, ledgerEvidence{Before: w.ledgerMemory, After: s.reread(w)})
 	}
 	for _, k := range s.tools {
-		longest := slices.MaxFunc(k.series, func(a, b []sample) int { return int(span(a) - span(b)) })
-		if span(longest) < (*soakFor).Seconds()/3 {
-			if !k.mortal || k == s.auditor {
-				mistake("%s lived for %.0f s at most: whether it grows cannot be told", k.name, span(longest))
+		tool := toolEvidence{Name: k.name, Long: k.long(s), Life: k.longest()}
+		// The log is that of all its lives.
+		text, err := os.ReadFile(k.process().log)
+		if err != nil {
+			tool.Crashed = err.Error()
+		}
+		for _, word := range []string{"panic: ", "fatal error: "} {
+			if at := bytes.Index(text, []byte(word)); at >= 0 {
+				line, _, _ := bytes.Cut(text[at:], []byte("\n"))
+				tool.Crashed = fmt.Sprintf("%s, in %s", line, k.process().log)
 			}
-			continue
 		}
-		for _, g := range growths(k.name, longest) {
-			r.Growth = append(r.Growth, g)
-			if g.TooMuch {
-				mistake("%s", g)
-			}
-		}
-		if text, err := os.ReadFile(k.process().log); err != nil || bytes.Contains(text, []byte("panic: ")) || bytes.Contains(text, []byte("fatal error: ")) {
-			mistake("%s has crashed: see %s (%v)", k.name, k.process().log, err)
-		}
+		e.Tools = append(e.Tools, tool)
 	}
 	for _, c := range []*Cluster{s.lab.Source, s.lab.Destination} {
 		for _, b := range c.members() {
-			r.LedgerBytes = max(r.LedgerBytes, size(t, filepath.Join(c.data(b), "kmt-ledger-"+c.side+"-0")))
+			e.LedgerBytes = max(e.LedgerBytes, size(s.t, filepath.Join(c.data(b), "kmt-ledger-"+c.side+"-0")))
 		}
 	}
-	if r.LedgerBytes > maxLedgerLog || r.LedgerBytes == 0 {
-		mistake("a ledger takes %d bytes of a broker's disk, which must be above 0 and at most %d", r.LedgerBytes, maxLedgerLog)
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
+	sown, err := e.sow(s.plants)
 	s.must(err)
-	path := filepath.Join(s.lab.cfg.Output, "soak.json")
-	s.must(os.WriteFile(path, append(text, '\n'), 0o644))
-	var faults []string
-	for _, kind := range slices.Sorted(maps.Keys(r.Faults)) {
-		faults = append(faults, fmt.Sprintf("%s %d", kind, r.Faults[kind]))
+	s.must(e.judge(s.report))
+	s.report.harvest(sown)
+	for _, m := range s.report.Mistakes {
+		s.t.Error(m)
 	}
-	t.Logf("seed %d, %s, faults: %s", r.Seed, r.Duration, strings.Join(faults, ", "))
-	t.Logf("verdict %q against the truth: %d differences; %+v; planted %v", r.Outcome, len(r.Differences), r.Truth, r.Planted)
-	t.Logf("ledgers: %d things forgotten, %d bytes at most", len(r.Ledgers), r.LedgerBytes)
-	for _, g := range r.Growth {
-		t.Log(g)
-	}
-	t.Logf("report: %s", path)
 }
 
 func size(t *testing.T, dir string) (total int64) {

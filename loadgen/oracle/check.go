@@ -149,7 +149,7 @@ func (c *checker) counts() {
 					continue
 				}
 				streams++
-				c.compare(fmt.Sprintf("stream %s/%d run %s epoch %d", topic.Name, p.Partition, s.Run, s.Epoch), &s.Counts, want)
+				c.compare(fmt.Sprintf("stream %v", id), &s.Counts, want)
 			}
 		}
 	}
@@ -207,8 +207,9 @@ func (c *checker) fates() {
 		}
 	}
 	type listed struct {
-		count, sequences uint64
-		all              bool
+		count     uint64
+		sequences sequences
+		all       bool
 	}
 	got := map[finding]listed{}
 	for i := range c.doc.Findings {
@@ -220,11 +221,14 @@ func (c *checker) fates() {
 		}
 		key := finding{StreamID{f.Topic, f.Partition, runOf(f.Run), f.Epoch}, f.Word, f.Attribution}
 		g, again := got[key]
+		if !again {
+			g.sequences = sequences{}
+		}
 		g.count += f.Count
 		g.all = (g.all || !again) && len(f.Sequences) < listedRanges
 		for _, r := range f.Sequences {
 			for n := r.From; n < r.To; n++ {
-				g.sequences++
+				g.sequences[n] = true
 				if !want[key][n] {
 					c.diff("sequence %d of %v is not %s by %q, as the verdict says", n, key.StreamID, key.word, key.by)
 				}
@@ -233,8 +237,15 @@ func (c *checker) fates() {
 		got[key] = g
 	}
 	for key, g := range got {
-		if n := uint64(len(want[key])); g.count != n || g.all && g.sequences != n {
-			c.diff("%s by %q on %v: %d, the verdict finds %d and lists %d", key.word, key.by, key.StreamID, n, g.count, g.sequences)
+		if n := uint64(len(want[key])); g.count != n || g.all && uint64(len(g.sequences)) != n {
+			c.diff("%s by %q on %v: %d, the verdict finds %d and lists %d", key.word, key.by, key.StreamID, n, g.count, len(g.sequences))
+		}
+		if g.all {
+			for _, n := range sorted(want[key]) {
+				if !g.sequences[n] {
+					c.diff("sequence %d of %v is %s by %q, and the verdict does not list it", n, key.StreamID, key.word, key.by)
+				}
+			}
 		}
 		delete(want, key)
 	}

@@ -36,6 +36,8 @@ type Place struct {
 	Partition int32
 }
 
+func (p Place) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
+
 // Source is a source partition's log as it is at the end of the test.
 type Source struct {
 	Place
@@ -232,6 +234,10 @@ type StreamID struct {
 	Epoch     uint32
 }
 
+func (id StreamID) String() string {
+	return fmt.Sprintf("%s/%d run %016x epoch %d", id.Topic, id.Partition, id.Run, id.Epoch)
+}
+
 // Fate is what became of a record that did not arrive.
 type Fate struct {
 	Word string // lost, undelivered, destination-lost, unobserved, indeterminate, unsent, failed, control, pending, skipped
@@ -253,6 +259,8 @@ type Truth struct {
 	Missing map[Place]uint64
 	// Fates of all reserved sequences that have not arrived.
 	Fates map[StreamID]map[uint64]Fate
+	// InSource are the source offsets at which each sequence lies; more than one: it was written more than once.
+	InSource map[StreamID]map[uint64][]int64
 	// Phantoms are sequences that arrived and were never reserved.
 	Phantoms map[StreamID]map[uint64]bool
 	// Anomalies are the destination offsets of duplicate, reordered, misplaced,
@@ -356,6 +364,7 @@ func Read(in *Input) *Truth {
 	}
 	r.t.Control = planted > 0 && planted == reported
 	sure := r.unknownStreams(known, runs)
+	r.t.InSource = r.inSource
 	r.sums()
 	r.judge(sure)
 	return r.t

@@ -5,6 +5,7 @@ package oracletest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -21,13 +22,28 @@ import (
 // the producers' books, and returns what is true.
 func Compare(ctx context.Context, t *testing.T, doc *verdict.Document, source, destination []kgo.Opt, topics []string, producers int) (*oracle.Truth, []string) {
 	t.Helper()
-	in := &oracle.Input{Test: doc.Verdict.Test, Final: true, Producers: producers, Topics: topics, Lives: lives(ctx, t, doc, source)}
+	truth, differences, err := Check(doc, Read(ctx, t, doc.Verdict.Test, source, destination, topics, producers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return truth, differences
+}
+
+// Read reads both raw logs and the producers' books: all that the oracle goes by.
+func Read(ctx context.Context, t *testing.T, test string, source, destination []kgo.Opt, topics []string, producers int) *oracle.Input {
+	t.Helper()
+	in := &oracle.Input{Test: test, Final: true, Producers: producers, Topics: topics, Lives: lives(ctx, t, test, source)}
 	for place, log := range rawLogs(ctx, t, source, topics) {
 		in.Source = append(in.Source, oracle.Source{Place: place, End: log.end, To: log.end, Records: log.records})
 	}
 	for place, log := range rawLogs(ctx, t, destination, topics) {
 		in.Destination = append(in.Destination, oracle.Destination{Place: place, Records: log.records})
 	}
+	return in
+}
+
+// Check holds a verdict against what Read has read.
+func Check(doc *verdict.Document, in *oracle.Input) (*oracle.Truth, []string, error) {
 	// Outages are measured by the consumers' clocks, of which the logs know nothing.
 	judged := doc.Verdict
 	judged.Topics = slices.Clone(judged.Topics)
@@ -40,9 +56,10 @@ func Compare(ctx context.Context, t *testing.T, doc *verdict.Document, source, d
 	}
 	data, err := json.Marshal(judged)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, fmt.Errorf("write the verdict for the oracle: %w", err)
 	}
-	return oracle.Check(in, data)
+	truth, differences := oracle.Check(in, data)
+	return truth, differences, nil
 }
 
 type rawLog struct {
@@ -90,9 +107,9 @@ func rawLogs(ctx context.Context, t *testing.T, opts []kgo.Opt, topics []string)
 }
 
 // lives reads the producers' books as they were stored last.
-func lives(ctx context.Context, t *testing.T, doc *verdict.Document, source []kgo.Opt) []oracle.Life {
+func lives(ctx context.Context, t *testing.T, test string, source []kgo.Opt) []oracle.Life {
 	t.Helper()
-	reader, err := ledger.NewReader(ledger.ReaderConfig{Opts: source, Topic: ledger.SourceTopic, Test: doc.Verdict.Test})
+	reader, err := ledger.NewReader(ledger.ReaderConfig{Opts: source, Topic: ledger.SourceTopic, Test: test})
 	if err != nil {
 		t.Fatal(err)
 	}
