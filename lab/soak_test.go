@@ -175,7 +175,7 @@ func newSoak(t *testing.T) *soak {
 	t.Setenv("TMPDIR", temp)
 	cfg := defaults()
 	cfg.Ocean, cfg.Delay, cfg.DrainIdle = OceanAuto, 5*time.Millisecond, 30*time.Second
-	cfg.StartTimeout = 10 * time.Minute // whatever else the machine does
+	cfg.StartTimeout = 30 * time.Minute // whatever else the machine does
 	cfg.Output = filepath.Join(t.TempDir(), "report")
 	if *soakReport != "" {
 		cfg.Output = *soakReport

@@ -52,8 +52,9 @@ encrypted configuration into the stacks, the same into each:
   grafanaPassword                              32 random bytes; the user is admin
 
 What a stack has is kept, and given to the stacks that lack it, so that it can be run again. With
---rotate all is made anew; "pulumi up" of both stacks then restarts what reads it. Nothing is printed,
-and no secret is an argument of a process. Read one by:
+--rotate all is made anew; "pulumi up" of both stacks then restarts what reads it, but for the brokers,
+which the next kafkaRestart rolls. Nothing is printed, and no secret is an argument of a process. Read
+one by:
   pulumi config get grafanaPassword --stack eu-west-1`,
 		Example: `  go run ./preflight secrets
   go run ./preflight secrets --stacks us-east-1,eu-west-1 --rotate`,
