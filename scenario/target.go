@@ -43,7 +43,7 @@ type Target interface {
 // auditor when a fault really began, as an event of the fault's kind such as broker-outage, and when a
 // lasting one really ended, as broker-outage-end; and what happened by itself, such as a process that
 // died. Of other changes, such as of the number of brokers, the runner has told it already.
-const EndSuffix = "-end"
+const EndSuffix = verdict.EndSuffix
 
 // Features that a scenario may need of a target, beside what its Config says.
 const (

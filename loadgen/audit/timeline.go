@@ -35,6 +35,7 @@ type windowID struct {
 // for what was sent, the destination broker or the consumer for what arrived.
 type second struct {
 	point   verdict.Point
+	judged  bool            // a verdict was computed in it
 	dirty   bool            // percentiles are to be computed
 	latency map[int64]int64 // microseconds -> first arrivals
 	catchUp map[int64]int64 // likewise, read while the tester was behind
@@ -123,7 +124,9 @@ func (t *timeline) state(v *verdict.Verdict) {
 	if len(v.Producers) == 0 {
 		return
 	}
-	p := &t.at(v.At / 1_000_000).point
+	s := t.at(v.At / 1_000_000)
+	s.judged = true
+	p := &s.point
 	c := &v.Total
 	p.Pending, p.Skipped = c.Pending, c.Skipped
 	if v.Final {
@@ -162,7 +165,7 @@ func (t *timeline) stamps() (appended, arrival bool) {
 func (t *timeline) points() []verdict.Point {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make([]verdict.Point, 0, len(t.seconds))
+	all := make([]*second, 0, len(t.seconds))
 	for _, s := range t.seconds {
 		if s.dirty && len(s.latency) > 0 {
 			t.scratch.Reset()
@@ -171,13 +174,31 @@ func (t *timeline) points() []verdict.Point {
 			s.point.P50, s.point.P99, s.point.Max = q.P50, q.P99, q.Max
 		}
 		s.dirty = false
-		out = append(out, s.point)
+		all = append(all, s)
 	}
-	slices.SortFunc(out, func(a, b verdict.Point) int { return cmp.Compare(a.Second, b.Second) })
+	slices.SortFunc(all, func(a, b *second) int { return cmp.Compare(a.point.Second, b.point.Second) })
+	out := make([]verdict.Point, len(all))
+	for i, s := range all {
+		out[i] = s.point
+	}
 	// A second in which nothing was told of keeps the state of the one before.
 	for i := 1; i < len(out); i++ {
 		if p := &out[i]; p.Pending == 0 && p.RPOSeconds == 0 && p.Received == 0 && p.Sent > 0 {
 			p.Pending, p.RPOSeconds, p.Skipped = out[i-1].Pending, out[i-1].RPOSeconds, out[i-1].Skipped
+		}
+	}
+	// Where the auditor could not look, as while a broker that keeps a ledger was down, what came later tells how old
+	// the oldest record was that was due: one that arrived late was due all that time, and so was one that is due still.
+	age := 0.0 // seconds, at the end of the second
+	for i := len(out) - 1; i >= 0; i-- {
+		if i+1 < len(out) {
+			next := &out[i+1]
+			age = max(0, max(age, next.Max/1000)-float64(next.Second-out[i].Second))
+		}
+		if all[i].judged {
+			age = max(age, out[i].RPOSeconds)
+		} else {
+			out[i].RPOSeconds = max(out[i].RPOSeconds, age)
 		}
 	}
 	return out
@@ -305,7 +326,7 @@ const (
 	calm         = 3
 	floorRPO     = 3.0    // seconds; ledgers are stored once a second, so less cannot be told
 	floorLatency = 1000.0 // milliseconds, 99th percentile
-	// An event that has shown no effect after so many seconds had none.
+	// What begins later than so many seconds after an event is not its effect.
 	effectWithin = 15
 )
 
@@ -332,11 +353,12 @@ func recoveries(events []verdict.Event, points []verdict.Point) []verdict.Recove
 		return p.RPOSeconds > limitRPO || p.P99 > limitLatency || p.Received == 0 && p.Second <= lastSent
 	}
 	var out []verdict.Recovery
-	for _, e := range events {
+	for i, e := range events {
 		r := verdict.Recovery{Event: e.Kind, At: e.Time}
 		if e.Side != "" {
 			r.Event += " (" + e.Side + ")"
 		}
+		until := lastEffect(events[i:], int64(math.Ceil(limitRPO)))
 		begin, _ := slices.BinarySearchFunc(points, e.Time/1_000_000, func(p verdict.Point, s int64) int { return cmp.Compare(p.Second, s) })
 		started, quiet := false, 0
 		end := int64(0)
@@ -351,7 +373,7 @@ func recoveries(events []verdict.Event, points []verdict.Point) []verdict.Recove
 				}
 				quiet++
 			}
-			if started && quiet >= calm || !started && p.Second > e.Time/1_000_000+effectWithin {
+			if p.Second >= until && (!started || quiet >= calm) {
 				break
 			}
 		}
@@ -364,6 +386,23 @@ func recoveries(events []verdict.Event, points []verdict.Point) []verdict.Recove
 		out = append(out, r)
 	}
 	return out
+}
+
+// lastEffect returns the last second in which an effect of the first of the events can begin to be seen. An effect
+// may end and another follow: what a dead worker copied stands still from the event on, is seen to be late only
+// when it is older than the limit, and until then all may look calm. What begins after another event is of that
+// one, unless it is the fault's own end, or so soon that the effect of this one could not yet be seen.
+func lastEffect(events []verdict.Event, limit int64) int64 {
+	e := events[0]
+	begun := e.Time / 1_000_000
+	until := begun + limit + effectWithin
+	for _, other := range events[1:] {
+		if other.Side == e.Side && other.Kind == e.Kind+verdict.EndSuffix {
+			continue
+		}
+		until = min(until, max(other.Time/1_000_000-1, begun+limit+1))
+	}
+	return until
 }
 
 func median(x []float64) float64 {

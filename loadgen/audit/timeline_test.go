@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/intervals"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/latency"
@@ -46,6 +47,137 @@ func TestRecoveries(t *testing.T) {
 	}
 	if got := recoveries(events, points); got[0].Recovered {
 		t.Errorf("never recovered, and yet: %+v", got[0])
+	}
+}
+
+// quiet is a load of two partitions that arrives at once, up to a second, with what was judged at its end.
+func quiet(until int64) *timeline {
+	tl := newTimeline()
+	for s := range until {
+		tl.rate(&ledger.Rate{Run: 1, Second: s, Scheduled: 100, Acked: 100})
+		tl.arrive(s, 100, 20*time.Millisecond)
+		tl.judge(s, 1.5, 1.5)
+	}
+	return tl
+}
+
+// arrive has records arrive late by so much.
+func (t *timeline) arrive(second int64, records uint64, late time.Duration) {
+	partition := int32(len(t.merged)) // each second is told once for each
+	t.window(&ledger.WindowEntry{Topic: "a", Partition: partition, Window: ledger.Window{Second: second, Records: records, First: records,
+		Latency: latency.Sparse{{Micros: late.Microseconds(), Count: int64(records)}}}})
+}
+
+// judge says how old the oldest record is that is due in each partition.
+func (t *timeline) judge(second int64, ages ...float64) {
+	v := &verdict.Verdict{At: second*1_000_000 + 900_000, Producers: []verdict.Producer{{}}, Topics: []verdict.Topic{{}}}
+	for _, age := range ages {
+		v.Topics[0].Partitions = append(v.Topics[0].Partitions, verdict.Partition{RPOSeconds: age})
+	}
+	t.state(v)
+}
+
+// deadWorker is quiet but for a worker that is killed at second 40, and whose partition flows again at second 88; the
+// other one has just been grown and is late until then.
+func deadWorker() (*timeline, verdict.Event) {
+	tl := quiet(40)
+	for s := int64(40); s < 120; s++ {
+		tl.rate(&ledger.Rate{Run: 1, Second: s, Scheduled: 100, Acked: 100})
+		tl.arrive(s, 50, 20*time.Millisecond)
+		growing, dead := 1.5, 1.5
+		switch {
+		case s == 40:
+			growing = 20
+			tl.arrive(s, 50, 20*time.Second)
+		case s < 88:
+			dead = float64(s - 40)
+		case s == 88:
+			tl.arrive(s, 2400, 48*time.Second)
+		}
+		tl.judge(s, growing, dead)
+	}
+	return tl, verdict.Event{Time: 40_200_000, Kind: "worker-outage", Side: "destination"}
+}
+
+// What a dead worker copied is not seen to be late at once, and all is calm until it is. A test has recovered when
+// it flows again, and not before.
+func TestRecoveryCountsWhatIsSeenLater(t *testing.T) {
+	const flows = 89 - 40.2 // at second 88 what was late arrives
+	tl, outage := deadWorker()
+	at := func(second float64, kind string) verdict.Event {
+		return verdict.Event{Time: int64(second * 1e6), Kind: kind, Side: "destination"}
+	}
+	for name, c := range map[string]struct {
+		events []verdict.Event
+		want   []float64
+	}{
+		"alone":                     {[]verdict.Event{outage}, []float64{flows}},
+		"its process is back":       {[]verdict.Event{outage, at(41.4, "worker-outage"+verdict.EndSuffix)}, []float64{flows, 89 - 41.4}},
+		"another event at once":     {[]verdict.Event{outage, at(42, "workers")}, []float64{flows, 89 - 42}},
+		"an event long after":       {[]verdict.Event{outage, at(100, "workers")}, []float64{flows, 0}},
+		"an event before":           {[]verdict.Event{at(30, "workers"), outage}, []float64{0, flows}},
+		"only one, 14 s before":     {[]verdict.Event{at(26, "workers")}, []float64{89 - 26}},
+		"only one, too long before": {[]verdict.Event{at(10, "workers")}, []float64{0}},
+	} {
+		got := recoveries(c.events, tl.points())
+		for i, r := range got {
+			if !r.Recovered || math.Abs(r.Seconds-c.want[i]) > 0.001 {
+				t.Errorf("%s: %s: recovered %t, %v s, want %v s", name, r.Event, r.Recovered, r.Seconds, c.want[i])
+			}
+		}
+		if len(got) != len(c.want) {
+			t.Errorf("%s: %d recoveries", name, len(got))
+		}
+	}
+}
+
+// Where much is late at rest, an outage is seen later still.
+func TestRecoveryWhereMuchIsLate(t *testing.T) {
+	tl := newTimeline()
+	for s := range int64(100) {
+		tl.rate(&ledger.Rate{Run: 1, Second: s, Scheduled: 100, Acked: 100})
+		tl.arrive(s, 50, 8*time.Second)
+		age := 8.0
+		if s >= 20 && s < 60 {
+			age += float64(s - 20)
+		}
+		tl.judge(s, 8, age)
+	}
+	got := recoveries([]verdict.Event{{Time: 20_000_000, Kind: "worker-outage"}}, tl.points())
+	if len(got) != 1 || !got[0].Recovered || got[0].Seconds != 40 {
+		t.Errorf("an outage of 40 s: %+v", got)
+	}
+}
+
+// While a broker that keeps a ledger is down nothing is judged. What was due then is told by when it arrived, or by
+// what is due still.
+func TestWhatWasDueWhileNobodyLooked(t *testing.T) {
+	events := []verdict.Event{{Time: 20_500_000, Kind: "broker-outage", Side: "destination"}}
+	blind := func(arrives bool) *timeline {
+		tl := quiet(20)
+		for s := int64(20); s < 60; s++ {
+			tl.rate(&ledger.Rate{Run: 1, Second: s, Scheduled: 100, Acked: 100})
+			tl.arrive(s, 50, 20*time.Millisecond) // of the other partitions
+			if s == 50 && arrives {
+				tl.arrive(s, 1500, 30*time.Second)
+			}
+			if s > 55 && !arrives {
+				tl.judge(s, 1.5, float64(s-20))
+			}
+		}
+		return tl
+	}
+	tl := blind(true)
+	for _, p := range tl.points() {
+		if want := float64(p.Second - 20); p.Second > 20 && p.Second < 50 && math.Abs(p.RPOSeconds-want) > 1 {
+			t.Errorf("second %d: the oldest record was due for %v s, want %v s", p.Second, p.RPOSeconds, want)
+		}
+	}
+	if got := recoveries(events, tl.points()); !got[0].Recovered || got[0].Seconds != 51-20.5 {
+		t.Errorf("what arrived after 30 s: %+v", got)
+	}
+	if got := recoveries(events, blind(false).points()); got[0].Recovered {
+		t.Errorf("what is still due: %+v", got)
 	}
 }
 

@@ -340,6 +340,9 @@ type Point struct {
 // from one.
 const PhaseEvent = "phase"
 
+// EndSuffix stands behind the kind of a lasting fault in the event that says that it has ended.
+const EndSuffix = "-end"
+
 // Event is something that happened to the system under test, told to the
 // auditor by whoever did it.
 type Event struct {
