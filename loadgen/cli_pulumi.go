@@ -62,7 +62,8 @@ func patientWithPulumi(cmd *cobra.Command, c *scenario.RunConfig) {
 			*to.bound = to.value
 		}
 	}
-	c.SilentAfter = 10 * time.Minute // an auditor that moves to another node
+	c.SilentAfter = 10 * time.Minute     // an auditor that moves to another node
+	c.EvidenceTimeout = 10 * time.Minute // the logs of a hundred pods
 }
 
 // newPulumiTarget makes the target, whose program says to to what it does.

@@ -290,6 +290,7 @@ configuration files, metrics).`,
 			Probe: func(ctx context.Context, t scenario.Target, name string, settings map[string]string) (*scenario.ProbeResult, error) {
 				return makeProbe(ctx, log, t, name, settings)
 			},
+			CanProbe: canProbe,
 			Progress: show.tell,
 			Report:   report.HTML,
 			Compare:  compare,
@@ -335,7 +336,7 @@ configuration files, metrics).`,
 	})), &names, catalogueNames)
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, "all scenarios of the catalogue")
-	f.StringVar(&target, "target", target, "where they are played: lab, on real Kafka as child processes, or demo, in this process and with less to break")
+	f.StringVar(&target, "target", target, "where they are played: lab, on real Kafka as child processes; demo, in this process and with less to break; or pulumi, on both stacks, which costs")
 	f.StringSliceVar(&c.Replicators, "replicator", nil, "replicators to play each scenario with: mirrormaker2, mirrormaker2-untuned (with the settings that one gets who changes none), ureplicator, brooklin (default the scenario's)")
 	f.StringArrayVar(&c.Settings, "set", nil, "KEY=VALUE, a change of each scenario's baseline such as source.throughput=5k/s, or duration=1h; may be repeated")
 	f.IntVar(&c.Repeat, "repeat", c.Repeat, "how often to play each")
@@ -401,11 +402,19 @@ func probeConfig(name string, settings map[string]string) (probe.Config, error) 
 	return c, errors.Join(append(errs, c.Validate())...)
 }
 
+// canProbe says why no probe can be made on a target.
+func canProbe(t scenario.Target) error {
+	if _, ok := t.(probed); !ok {
+		return fmt.Errorf("%w: a probe has clients of its own on both clusters, and those of target %s cannot be reached from here: run loadgen probe beside them", scenario.ErrCannotPlay, t.Name())
+	}
+	return nil
+}
+
 // makeProbe makes a probe on the clusters of a target.
 func makeProbe(ctx context.Context, log *slog.Logger, t scenario.Target, name string, settings map[string]string) (*scenario.ProbeResult, error) {
 	on, ok := t.(probed)
 	if !ok {
-		return nil, fmt.Errorf("the clusters of target %s cannot be reached from here", t.Name())
+		return nil, canProbe(t)
 	}
 	c, err := probeConfig(name, settings)
 	if err != nil {

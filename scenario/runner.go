@@ -35,7 +35,7 @@ type RunConfig struct {
 	// then the scenario is played all the same, and cannot come to hold.
 	SteadyFor, SteadyWithin time.Duration
 	// Bounds on what the target does. A target that tells nothing for SilentAfter is given up.
-	StartTimeout, ConvergeTimeout, DrainTimeout, SilentAfter, ProbeTimeout time.Duration
+	StartTimeout, ConvergeTimeout, DrainTimeout, SilentAfter, ProbeTimeout, EvidenceTimeout time.Duration
 	// Every is the time between two looks.
 	Every time.Duration
 }
@@ -45,7 +45,7 @@ func (c *RunConfig) SetDefaults() {
 	*c = RunConfig{
 		Output: "scenario-results", Repeat: 1,
 		SteadyFor: 5 * time.Second, SteadyWithin: 2 * time.Minute,
-		StartTimeout: 10 * time.Minute, ConvergeTimeout: 10 * time.Minute, DrainTimeout: 15 * time.Minute, SilentAfter: 3 * time.Minute, ProbeTimeout: 15 * time.Minute,
+		StartTimeout: 10 * time.Minute, ConvergeTimeout: 10 * time.Minute, DrainTimeout: 15 * time.Minute, SilentAfter: 3 * time.Minute, ProbeTimeout: 15 * time.Minute, EvidenceTimeout: 2 * time.Minute,
 		Every: time.Second,
 	}
 }
@@ -65,7 +65,7 @@ func (c *RunConfig) Validate() error {
 		}
 	}
 	for name, d := range map[string]time.Duration{"steady-for": c.SteadyFor, "steady-within": c.SteadyWithin, "start-timeout": c.StartTimeout,
-		"converge-timeout": c.ConvergeTimeout, "drain-timeout": c.DrainTimeout, "silent-after": c.SilentAfter, "probe-timeout": c.ProbeTimeout, "every": c.Every} {
+		"converge-timeout": c.ConvergeTimeout, "drain-timeout": c.DrainTimeout, "silent-after": c.SilentAfter, "probe-timeout": c.ProbeTimeout, "evidence-timeout": c.EvidenceTimeout, "every": c.Every} {
 		if d <= 0 {
 			errs = append(errs, fmt.Errorf("--%s %s: use more than 0", name, d))
 		}
@@ -86,6 +86,8 @@ type RunDeps struct {
 	Variants map[string]Variant
 	// Probe makes the probe of that name on a target; nil: there are none.
 	Probe func(ctx context.Context, t Target, name string, settings map[string]string) (*ProbeResult, error)
+	// CanProbe says why no probe can be made on a target, by an error that wraps ErrCannotPlay; nil: on all it can.
+	CanProbe func(Target) error
 	// Progress is told of what happens; nil: nobody watches.
 	Progress func(Progress)
 	// Report writes a verdict as a page; nil: none is written.
@@ -375,6 +377,11 @@ func (r *Runner) check(t Target, s *Scenario) error {
 	}
 	if s.Probe != "" && r.deps.Probe == nil {
 		return fmt.Errorf("%w: there is nothing that makes the probe %s", ErrCannotPlay, s.Probe)
+	}
+	if s.Probe != "" && r.deps.CanProbe != nil {
+		if err := r.deps.CanProbe(t); err != nil {
+			return fmt.Errorf("probe: %s: %w", s.Probe, err)
+		}
 	}
 	if x, ok := t.(Spacious); ok {
 		x.Sends(s.Sends(r.cfg.SteadyWithin))
@@ -877,7 +884,7 @@ func (x *run) evidence(ctx context.Context) {
 		return
 	}
 	dir := filepath.Join(x.dir, EvidenceDir)
-	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.cfg.EvidenceTimeout)
 	defer cancel()
 	err := os.MkdirAll(dir, 0o755)
 	if err == nil {

@@ -3,6 +3,7 @@ package scenario_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -69,5 +70,32 @@ func TestReplicatorsAndVariants(t *testing.T) {
 	c.Replicators = []string{"mm2", "small", "small"}
 	if _, err := scenario.NewRunner(c, deps); err == nil || !strings.Contains(err.Error(), `--replicator: "mm2" is not known: use one of small, ureplicator`) || !strings.Contains(err.Error(), "named twice") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A probe that cannot be made is told of before anything is started, which may cost.
+func TestWhereNoProbeCanBeMade(t *testing.T) {
+	var c scenario.RunConfig
+	c.SetDefaults()
+	c.Output = filepath.Join(t.TempDir(), "results")
+	r, err := scenario.NewRunner(c, scenario.RunDeps{
+		Logger: slog.New(slog.DiscardHandler),
+		Target: func(string) (scenario.Target, error) { return nothing{&[]scenario.Config{}}, nil },
+		Probe: func(context.Context, scenario.Target, string, map[string]string) (*scenario.ProbeResult, error) {
+			return nil, errNotCalled
+		},
+		CanProbe: func(t scenario.Target) error {
+			return fmt.Errorf("%w: %s is out of reach", scenario.ErrCannotPlay, t.Name())
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := r.Run(t.Context(), []string{"fidelity"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := results[0]; got.Outcome != scenario.NotPlayed || !strings.Contains(got.Reasons[0], "probe: fidelity: cannot be played here: nothing is out of reach") {
+		t.Errorf("%s: %q", got.Outcome, got.Reasons)
 	}
 }
