@@ -29,6 +29,9 @@ const (
 // expiresKey is the key of both stacks that says when the load stops by itself.
 const expiresKey = "expires"
 
+// kubeconfigKey is the key, a secret, of a stack on a cluster that exists.
+const kubeconfigKey = "kubeconfig"
+
 // values are keys of a stack's configuration without the project's namespace, as texts; what is no text
 // there is JSON.
 type values map[string]value
@@ -168,6 +171,12 @@ func openStackFile(dir, stack, path string) (*stackFile, error) {
 		f.own[key.Name()] = value{text, v.Object()}
 	}
 	return f, nil
+}
+
+// has says whether the user's file has a key, secret or not.
+func (f *stackFile) has(key string) bool {
+	_, has := f.content.Config[config.MustMakeKey(f.project, key)]
+	return has
 }
 
 // number is what the user's file says of a key, fallback where it says nothing.

@@ -49,9 +49,11 @@ type Where struct {
 
 // ClusterAt is where a side lives.
 type ClusterAt struct {
-	// Login is the command that makes a kubeconfig for Context; empty where the user's own is used.
+	// Login is the command that makes a kubeconfig for Context, of a cluster that the stack has made.
 	Login, Context string
-	Namespace      string
+	// Kubeconfig is the file of a cluster that exists. Where there is neither, the user's own is used.
+	Kubeconfig string
+	Namespace  string
 	// Chaos is the namespace of faults.
 	Chaos string
 }
@@ -60,7 +62,7 @@ type ClusterAt struct {
 func whereOf(src, dst *stackSide, dir string, outputs auto.OutputMap) Where {
 	w := Where{Clusters: map[string]ClusterAt{}, Dir: dir}
 	for _, s := range []*stackSide{src, dst} {
-		c := ClusterAt{Namespace: s.file.own["namespace"].text, Chaos: s.file.own["chaosNamespace"].text}
+		c := ClusterAt{Kubeconfig: s.kubeconfig, Namespace: s.file.own["namespace"].text, Chaos: s.file.own["chaosNamespace"].text}
 		if c.Namespace == "" {
 			c.Namespace = s.side
 		}
@@ -164,7 +166,10 @@ func newKubectl(w Where) *kubectl { return &kubectl{where: w, ready: map[string]
 func (k *kubectl) command(ctx context.Context, side string, args ...string) (*exec.Cmd, error) {
 	at := k.where.Clusters[side]
 	env := os.Environ()
-	if at.Login != "" {
+	switch {
+	case at.Kubeconfig != "":
+		env = append(env, "KUBECONFIG="+at.Kubeconfig)
+	case at.Login != "":
 		file := filepath.Join(k.where.Dir, "kubeconfig-"+side)
 		env = append(env, "KUBECONFIG="+file)
 		k.mu.Lock()
@@ -359,9 +364,12 @@ func faultTime(list []byte, object string, end bool) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("there is no fault %s", object)
 }
 
-// Evidence keeps objects, events, faults and logs of both sides, as far as they can be had.
+// Evidence keeps objects, events, faults and logs of both sides, as far as they can be had: all at once, so that
+// what does not answer takes nobody's time.
 func (k *kubectl) Evidence(ctx context.Context, dir string) error {
+	var mu sync.Mutex
 	var errs []error
+	var all sync.WaitGroup
 	for side, at := range k.where.Clusters {
 		for name, args := range map[string][]string{
 			"objects.txt": {"--namespace", at.Namespace, "get", "pods,statefulsets,deployments,jobs,configmaps", "--output", "wide"},
@@ -370,12 +378,17 @@ func (k *kubectl) Evidence(ctx context.Context, dir string) error {
 			"logs.txt": {"--namespace", at.Namespace, "logs", "--selector", "app.kubernetes.io/part-of=kafka-mirror-tester",
 				"--all-containers", "--prefix", "--tail", "2000", "--max-log-requests", "500"},
 		} {
-			out, err := k.run(ctx, side, args...)
-			if err == nil {
-				err = os.WriteFile(filepath.Join(dir, side+"-"+name), out, 0o644)
-			}
-			errs = append(errs, err)
+			all.Go(func() {
+				out, err := k.run(ctx, side, args...)
+				if len(out) > 0 { // what came before an error is evidence too
+					err = errors.Join(err, os.WriteFile(filepath.Join(dir, side+"-"+name), out, 0o644))
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			})
 		}
 	}
+	all.Wait()
 	return errors.Join(errs...)
 }

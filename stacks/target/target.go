@@ -8,8 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -73,12 +76,13 @@ type Target struct {
 	cfg  Config
 	deps Deps
 	pace time.Duration // between two looks
+	tell time.Duration // between two lines about what takes long
 
 	source, destination *stackSide
 	dir                 string // of what is there while it runs
 	reach               Reach
 	now                 scenario.Config
-	expires             string
+	expires             time.Time      // when the load ends by itself; zero: never
 	baseline            map[string]int // fault.run that begins nothing, by side
 	loaded              bool           // producers may run
 	updates             []Update
@@ -94,10 +98,7 @@ func New(cfg Config, deps Deps) (*Target, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Reach == nil {
-		deps.Reach = func(w Where) Reach { return newKubectl(w) }
-	}
-	t := &Target{cfg: cfg, deps: deps, pace: time.Second}
+	t := &Target{cfg: cfg, deps: deps, pace: time.Second, tell: time.Minute}
 	return t, t.open()
 }
 
@@ -152,8 +153,31 @@ func (t *Target) Updates() []Update { return slices.Clone(t.updates) }
 // Check says what the stacks cannot play.
 func (t *Target) Check(configs []scenario.Config) error { return t.check(configs) }
 
+// tools reports which programs are missing that will be needed when the stacks are there and cost.
+func (t *Target) tools() error {
+	if t.deps.Reach != nil {
+		return nil
+	}
+	needed := map[string]string{"kubectl": "by which the auditor is reached: https://kubernetes.io/docs/tasks/tools"}
+	for _, s := range t.sides() {
+		if !s.file.has(kubeconfigKey) {
+			needed["aws"] = "which logs kubectl in: the AWS CLI 2, https://docs.aws.amazon.com/cli"
+		}
+	}
+	var errs []error
+	for _, program := range slices.Sorted(maps.Keys(needed)) {
+		if _, err := exec.LookPath(program); err != nil {
+			errs = append(errs, fmt.Errorf("%w: install %s, %s", err, program, needed[program]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // prepare selects both stacks, with copies of their files.
 func (t *Target) prepare(ctx context.Context) (err error) {
+	if err := t.tools(); err != nil {
+		return err
+	}
 	if t.dir, err = os.MkdirTemp("", "kafka-mirror-tester-"); err != nil {
 		return err
 	}
@@ -188,8 +212,25 @@ func (t *Target) prepare(ctx context.Context) (err error) {
 		if run, ok := outputs["faultBaseline"].Value.(float64); ok {
 			t.baseline[s.side] = int(run)
 		}
+		if s.kubeconfig, err = t.keepKubeconfig(ctx, s); err != nil {
+			return fmt.Errorf("stack %s: %w", s.name, err)
+		}
 	}
 	return nil
+}
+
+// keepKubeconfig writes the kubeconfig of a cluster that exists to a file of ours and returns its path; empty where
+// the stack makes a cluster. kubectl's own may be of another one.
+func (t *Target) keepKubeconfig(ctx context.Context, s *stackSide) (string, error) {
+	if !s.file.has(kubeconfigKey) {
+		return "", nil
+	}
+	v, err := s.stack.GetConfig(ctx, s.file.project+":"+kubeconfigKey)
+	if err != nil || v.Value == "" {
+		return "", err
+	}
+	path := filepath.Join(t.dir, "kubeconfig-"+s.side)
+	return path, os.WriteFile(path, []byte(v.Value), 0o600)
 }
 
 // valuesOf are what a side's configuration has to say.
@@ -201,8 +242,8 @@ func (t *Target) valuesOf(s *stackSide, c scenario.Config) (values, error) {
 		c.Source.Producers = 0
 	}
 	v, err := valuesOf(s.side, c, s.file.own)
-	if err == nil && t.expires != "" && s.side == source {
-		v[expiresKey] = value{text: t.expires}
+	if err == nil && !t.expires.IsZero() && s.side == source {
+		v[expiresKey] = value{text: t.expires.Format(time.RFC3339)}
 	}
 	return v, err
 }
@@ -218,7 +259,12 @@ func (t *Target) converge(ctx context.Context, s *stackSide, c scenario.Config) 
 		return err
 	}
 	if t.reach == nil && s.side == destination {
-		t.reach = t.deps.Reach(whereOf(t.source, t.destination, t.dir, outputs))
+		w := whereOf(t.source, t.destination, t.dir, outputs)
+		if t.deps.Reach != nil {
+			t.reach = t.deps.Reach(w)
+		} else {
+			t.reach = newKubectl(w)
+		}
 	}
 	return nil
 }
@@ -229,16 +275,23 @@ func (t *Target) Start(ctx context.Context, baseline scenario.Config) error {
 	if err := t.prepare(ctx); err != nil {
 		return err
 	}
-	t.updates, t.loaded, t.now = nil, false, baseline
+	t.updates, t.loaded, t.now, t.expires = nil, false, baseline, time.Time{}
 	t.watching, t.unwatch = context.WithCancel(context.WithoutCancel(ctx))
 	if t.cfg.TTL > 0 {
-		t.expires = time.Now().Add(t.cfg.TTL).UTC().Format(time.RFC3339)
-		t.say("the load ends by itself at %s; what is made costs until it is destroyed", t.expires)
+		t.expires = time.Now().Add(t.cfg.TTL).UTC().Truncate(time.Second)
+		t.say("the load ends by itself at %s; what is made costs until it is destroyed", t.expires.Format(time.RFC3339))
+	}
+	if own := t.source.file.own[expiresKey].text; t.cfg.TTL == 0 && own != "" {
+		t.expires, _ = time.Parse(time.RFC3339, own) // what is no time the program refuses
 	}
 	for _, s := range t.sides() {
 		if err := t.converge(ctx, s, baseline); err != nil {
 			return err
 		}
+	}
+	t.sayCost()
+	if err := t.over("the load could begin"); err != nil {
+		return err
 	}
 	if baseline.Source.Producers > 0 {
 		t.loaded = true
@@ -262,12 +315,42 @@ func (t *Target) Start(ctx context.Context, baseline scenario.Config) error {
 	})
 }
 
-// wait waits until look finds nothing amiss.
+// sayCost says what both stacks cost, by the program's own estimate.
+func (t *Target) sayCost() {
+	sum := 0.0
+	for _, s := range t.sides() {
+		usd, _ := s.outputs["hourlyUSD"].Value.(float64)
+		sum += usd
+	}
+	if sum > 0 {
+		t.say("both stacks cost about %.2f USD an hour, by estimate", sum)
+	}
+}
+
+// over reports that the load has ended by itself before something: what is measured from then on is measured
+// without load, and must not come to hold.
+func (t *Target) over(before string) error {
+	if t.expires.IsZero() || time.Now().Before(t.expires) {
+		return nil
+	}
+	later := fmt.Sprintf("give a --ttl longer than %s", t.cfg.TTL)
+	if t.cfg.TTL == 0 {
+		later = fmt.Sprintf("set %s of the stack %s to a later time, or take it out", expiresKey, t.source.name)
+	}
+	return fmt.Errorf("the load ended by itself at %s, before %s: %s", t.expires.Format(time.RFC3339), before, later)
+}
+
+// wait waits until look finds nothing amiss, and says now and then what it is.
 func (t *Target) wait(ctx context.Context, what string, look func() error) error {
+	told := time.Now()
 	for {
 		err := look()
 		if err == nil {
 			return nil
+		}
+		if time.Since(told) >= t.tell {
+			told = time.Now()
+			t.say("waiting until %s: %v", what, err)
 		}
 		timer := time.NewTimer(t.pace)
 		select {
@@ -285,6 +368,9 @@ func (t *Target) wait(ctx context.Context, what string, look func() error) error
 func (t *Target) Converge(ctx context.Context, next scenario.Config) error {
 	if t.reach == nil {
 		return errors.New("converge: nothing has been started")
+	}
+	if err := t.over("this step"); err != nil {
+		return err
 	}
 	before := t.now
 	t.now = next
@@ -394,7 +480,17 @@ func (t *Target) Drain(ctx context.Context) (*verdict.Document, error) {
 	if t.reach == nil {
 		return nil, errors.New("nothing has been started")
 	}
-	t.faults.Wait()
+	early := t.over("the scenario's end")
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		t.faults.Wait()
+	}()
+	select {
+	case <-told:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for the end of a fault: %w", context.Cause(ctx))
+	}
 	if err := t.unload(ctx); err != nil {
 		return nil, err
 	}
@@ -409,6 +505,12 @@ func (t *Target) Drain(ctx context.Context) (*verdict.Document, error) {
 		}
 		return err
 	})
+	if err == nil && early != nil {
+		if doc.Verdict.Outcome == verdict.Holds {
+			doc.Verdict.Outcome = verdict.CannotSay
+		}
+		doc.Verdict.Reasons = append(doc.Verdict.Reasons, early.Error())
+	}
 	return doc, err
 }
 
@@ -437,6 +539,14 @@ func (t *Target) Stop(ctx context.Context) error {
 	if t.reach != nil {
 		t.reach.Close()
 		t.reach = nil
+	}
+	for _, s := range t.sides() { // a secret stays in no file, whatever else does
+		if s.kubeconfig != "" {
+			if err := os.Remove(s.kubeconfig); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+			s.kubeconfig = ""
+		}
 	}
 	if t.dir != "" && errors.Join(errs...) == nil {
 		errs = append(errs, os.RemoveAll(t.dir))

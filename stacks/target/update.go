@@ -54,6 +54,7 @@ type stackSide struct {
 	stack      *auto.Stack
 	made       bool           // something may run in it
 	outputs    auto.OutputMap // of its last update
+	kubeconfig string         // file of the cluster that exists; empty: the stack's own
 }
 
 // up sets what differs from next and updates the stack.
@@ -66,6 +67,7 @@ func (t *Target) up(ctx context.Context, s *stackSide, next values) (auto.Output
 	var outputs auto.OutputMap
 	watch := newWatcher()
 	s.made = true
+	defer t.tellProgress(u, watch)()
 	result, err := s.stack.Up(ctx, optup.ConfigFile(s.file.path), optup.SuppressOutputs(), optup.EventStreams(watch.events),
 		optup.Message("loadgen scenario run"))
 	if err == nil {
@@ -79,6 +81,7 @@ func (t *Target) up(ctx context.Context, s *stackSide, next values) (auto.Output
 func (t *Target) destroy(ctx context.Context, s *stackSide) error {
 	u := t.begin(s, "destroy", nil)
 	watch := newWatcher()
+	defer t.tellProgress(u, watch)()
 	_, err := s.stack.Destroy(ctx, optdestroy.ConfigFile(s.file.path), optdestroy.EventStreams(watch.events))
 	if err == nil {
 		s.made = false
@@ -92,6 +95,29 @@ func (t *Target) begin(s *stackSide, what string, changed []string) *Update {
 	}
 	t.say("pulumi %s --stack %s", what, s.name)
 	return &Update{Stack: s.name, What: what, Set: changed, Begun: time.Now().UnixMicro()}
+}
+
+// tellProgress says now and then how far an update is, since a cluster takes ten minutes, until the function that
+// it returns is called.
+func (t *Target) tellProgress(u *Update, watch *watcher) (stop func()) {
+	done := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		tick := time.NewTicker(t.tell)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				t.say("pulumi %s --stack %s: after %s %s", u.What, u.Stack, time.Since(time.UnixMicro(u.Begun)).Round(time.Second), watch.progress())
+			}
+		}
+	})
+	return func() {
+		close(done)
+		telling.Wait()
+	}
 }
 
 // end keeps what an update did, and makes an error of it that names the resources that failed.
@@ -129,6 +155,8 @@ type watcher struct {
 	stop   chan struct{}
 	done   sync.WaitGroup
 
+	mu                           sync.Mutex
+	underWay                     []string // URNs of what is worked at, the oldest first
 	operations, failed, messages []string
 	said                         map[string]string // error by URN
 }
@@ -169,16 +197,52 @@ func (w *watcher) end() (operations, failures []string) {
 	return w.operations, failures
 }
 
+// worth says whether an operation changes anything worth telling.
+func worth(m apitype.StepEventMetadata) bool {
+	return m.Op != apitype.OpSame && m.Op != apitype.OpReplace && m.Type != "pulumi:pulumi:Stack" && m.Op != apitype.OpRead && m.Op != apitype.OpRefresh
+}
+
+// progress says what has been done, and what is being done.
+func (w *watcher) progress() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	text := fmt.Sprintf("%d done", len(w.operations))
+	if n := len(w.underWay); n > 0 {
+		var now []string
+		for _, urn := range w.underWay[:min(n, 3)] {
+			now = append(now, resourceOf(urn))
+		}
+		text += ", at work on " + strings.Join(now, ", ")
+		if n > 3 {
+			text += fmt.Sprintf(" and %d more", n-3)
+		}
+	}
+	return text
+}
+
+func (w *watcher) over(urn string) {
+	w.underWay = slices.DeleteFunc(w.underWay, func(u string) bool { return u == urn })
+}
+
 func (w *watcher) take(e events.EngineEvent) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	switch {
 	case e.Error != nil:
+	case e.ResourcePreEvent != nil && !e.ResourcePreEvent.Planning:
+		if m := e.ResourcePreEvent.Metadata; worth(m) {
+			w.underWay = append(w.underWay, m.URN)
+		}
 	case e.ResOutputsEvent != nil && !e.ResOutputsEvent.Planning:
 		m := e.ResOutputsEvent.Metadata
-		if m.Op != apitype.OpSame && m.Op != apitype.OpReplace && m.Type != "pulumi:pulumi:Stack" && m.Op != apitype.OpRead && m.Op != apitype.OpRefresh {
+		w.over(m.URN)
+		if worth(m) {
 			w.operations = append(w.operations, string(m.Op)+" "+resourceOf(m.URN))
 		}
 	case e.ResOpFailedEvent != nil:
-		if m := e.ResOpFailedEvent.Metadata; !slices.Contains(w.failed, m.URN) {
+		m := e.ResOpFailedEvent.Metadata
+		w.over(m.URN)
+		if !slices.Contains(w.failed, m.URN) {
 			w.failed = append(w.failed, m.URN)
 		}
 	case e.DiagnosticEvent != nil && e.DiagnosticEvent.Severity == "error":
