@@ -286,7 +286,7 @@ func TestHelp(t *testing.T) {
 func checkExamples(t *testing.T, examples string) {
 	t.Helper()
 	for line := range strings.Lines(strings.ReplaceAll(examples, "\\\n", " ")) {
-		line = strings.TrimSpace(line)
+		line, _, _ = strings.Cut(strings.TrimSpace(line), " > ")
 		at := strings.Index(line, "loadgen ")
 		if at < 0 || strings.HasPrefix(line, "#") || strings.ContainsAny(line, "()") {
 			continue
@@ -301,13 +301,13 @@ func checkExamples(t *testing.T, examples string) {
 			}
 		}
 		shell := exec.CommandContext(t.Context(), "bash", "-c", line+" --help")
-		shell.Env = environment("PATH=" + filepath.Dir(binary) + ":" + os.Getenv("PATH"))
+		shell.Env, shell.Dir = environment("PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH")), t.TempDir()
 		out, err := shell.CombinedOutput()
 		_, usage, _ := strings.Cut(string(out), "Usage:\n  ")
 		usage, _, _ = strings.Cut(usage, "\n")
 		// What a command without others takes are arguments.
 		leaf := !strings.Contains(string(out), "Available Commands:") && strings.HasPrefix(command, regexp.MustCompile(`^[a-z]+( [a-z-]+)*`).FindString(usage))
-		if err != nil || !strings.HasPrefix(usage, command) && !leaf {
+		if err != nil || usage == "" || !strings.HasPrefix(usage, command) && !leaf {
 			t.Errorf("the example %q cannot be run: %v\n%s", line, err, out)
 		}
 	}
