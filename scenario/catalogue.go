@@ -48,7 +48,7 @@ func Load(name string, settings []string) (*Scenario, error) {
 			return nil, err
 		}
 		hint := "loadgen scenario list shows all; a file of your own is given with its path, ./" + name + ".yaml"
-		begin := slices.DeleteFunc(slices.Clone(names), func(known string) bool { return !strings.HasPrefix(known, name) })
+		begin := slices.DeleteFunc(slices.Clone(names), func(known string) bool { return name == "" || !strings.HasPrefix(known, name) })
 		switch near := Nearest(name, names); {
 		case len(begin) > 0:
 			hint = fmt.Sprintf("did you mean %s?", strings.Join(begin, " or "))

@@ -225,7 +225,7 @@ func TestScenarioMistakesAreReportedTogether(t *testing.T) {
 }
 
 func TestUnknownScenario(t *testing.T) {
-	for name, want := range map[string]string{"kil-source-broker": "did you mean kill-source-broker?", "kill-": "did you mean kill-destination-broker or kill-source-broker?", "broker": "loadgen scenario list", "zzzzzzzzzz": "loadgen scenario list", "./missing.yaml": "missing.yaml"} {
+	for name, want := range map[string]string{"kil-source-broker": "did you mean kill-source-broker?", "kill-": "did you mean kill-destination-broker or kill-source-broker?", "broker": "loadgen scenario list", "": "loadgen scenario list", "zzzzzzzzzz": "loadgen scenario list", "./missing.yaml": "missing.yaml"} {
 		if _, err := scenario.Load(name, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
