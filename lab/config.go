@@ -32,7 +32,8 @@ type Config struct {
 	KeepLogs bool   // leave logs and configurations in Output, whatever the outcome
 	Evidence string // directory that Evidence is going to be asked for, where Output does not stay: messages name the logs there; empty = none
 
-	Prometheus bool // watch everything by a Prometheus, whose data stay in Output
+	Prometheus       bool   // watch everything by a Prometheus
+	PrometheusOutput string // directory in which its data stay; empty = Output
 
 	Java          string // path of java; empty = JAVA_HOME's, else the one on PATH
 	CacheDir      string // directory of the Kafka jars; empty = kafka-mirror-tester in os.UserCacheDir

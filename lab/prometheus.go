@@ -43,7 +43,7 @@ scrape_configs:
 // monitor is a Prometheus that watches all processes of the lab, with the rules of the stacks. A nil one
 // watches nothing.
 type monitor struct {
-	dir     string // its configuration and data, in the output directory
+	dir     string // its configuration and data, which stay
 	configs string // where the agent's rules are
 	agent   string // the agent's jar
 	net     network
@@ -101,7 +101,10 @@ func (l *Lab) startMonitor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.dir = filepath.Join(l.cfg.Output, "prometheus-"+time.Now().Format("20060102-150405"))
+	m.dir, err = filepath.Abs(filepath.Join(cmp.Or(l.cfg.PrometheusOutput, l.cfg.Output), "prometheus-"+time.Now().Format("20060102-150405")))
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Join(m.dir, "data"), 0o755); err != nil {
 		return fmt.Errorf("directory of Prometheus: %w", err)
 	}
@@ -128,7 +131,7 @@ func (l *Lab) startMonitor(ctx context.Context) error {
 	})
 }
 
-// stopMonitor has Prometheus close its data, which stay in the output directory.
+// stopMonitor has Prometheus close its data, which stay.
 func (l *Lab) stopMonitor() {
 	m := l.jvm.watch
 	if m == nil || m.proc == nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,7 +102,7 @@ func TestJVMThatDiesAtItsStart(t *testing.T) {
 	logged(r.stderr)
 
 	output := filepath.Join(t.TempDir(), "output")
-	r = labRun(t, t.TempDir(), "scenario", "run", "control", "--ocean", "off", "--java", java, "--output", output)
+	r = labRun(t, t.TempDir(), "scenario", "run", "control", "--ocean", "off", "--prometheus", "--java", java, "--output", output)
 	_, summary, _ := strings.Cut(r.stdout, "CANNOT SAY")
 	if r.code != exitCannotSay || !strings.HasPrefix(summary, "  the target did not start: ") || !strings.Contains(summary, "insufficient memory") || strings.Contains(summary, "and 1 more") {
 		t.Errorf("exit code %d:\n%s", r.code, r.stdout)
@@ -110,6 +111,10 @@ func TestJVMThatDiesAtItsStart(t *testing.T) {
 		t.Errorf("a directory is named that is gone:\n%s", r.stdout)
 	}
 	logged(summary)
+	metrics := regexp.MustCompile(`metrics are kept in (\S+);`).FindStringSubmatch(r.stdout)
+	if metrics == nil || !slices.Contains(names(t, metrics[1]), "data") {
+		t.Errorf("Prometheus' data are not where is said, %q:\n%s", metrics, r.stdout)
+	}
 	if left := names(t, filepath.Join(output, "control", "mirrormaker2", "run-1")); strings.Contains(strings.Join(left, " "), "scratch") {
 		t.Errorf("left in the output: %q", left)
 	}

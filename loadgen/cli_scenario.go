@@ -51,7 +51,7 @@ func targets() map[string]func(targetDeps) (scenario.Target, error) {
 	return map[string]func(targetDeps) (scenario.Target, error){
 		pulumiTarget: func(d targetDeps) (scenario.Target, error) { return newPulumiTarget(d.log, d.out, d.settings) },
 		"lab": func(d targetDeps) (scenario.Target, error) {
-			d.lab.Output, d.lab.Evidence = d.scratch, filepath.Join(filepath.Dir(d.scratch), scenario.EvidenceDir)
+			d.lab.Output, d.lab.PrometheusOutput, d.lab.Evidence = d.scratch, filepath.Dir(d.scratch), filepath.Join(filepath.Dir(d.scratch), scenario.EvidenceDir)
 			return lab.New(d.lab, d.log, &labLines{to: d.out})
 		},
 		"demo": func(d targetDeps) (scenario.Target, error) {
