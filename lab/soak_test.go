@@ -359,8 +359,10 @@ func (k *keeper) sample(begun time.Time) {
 	defer cancel()
 	var text []byte
 	if k.call(ctx, http.MethodGet, "/metrics", &text) == nil {
-		if n, ok := field(text, "go_goroutines"); ok {
-			x.Values[goroutines] = n
+		for of, name := range map[string]string{goroutines: "go_goroutines", heap: "go_memstats_next_gc_bytes"} {
+			if n, ok := field(text, name); ok {
+				x.Values[of] = n
+			}
 		}
 	}
 	if info, err := os.Stat(p.log); err == nil {

@@ -382,7 +382,7 @@ func (r *soakResult) markdown() string {
 		line("| tool | of | life | first | last | grown | allowed | |\n|---|---|---:|---:|---:|---:|---:|---|")
 		for _, g := range r.Growth {
 			show := func(v float64) string { return fmt.Sprintf("%.0f", v) }
-			if g.Of == memory || g.Of == disk {
+			if g.Of == memory || g.Of == heap || g.Of == disk {
 				show = func(v float64) string {
 					if v < 0 {
 						return "-" + human.Bytes(-v)

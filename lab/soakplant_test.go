@@ -389,7 +389,7 @@ func builtSoak(t *testing.T) *evidence {
 	e.Ledgers = []ledgerEvidence{{read(newLedgerMemory("ledger")), read(newLedgerMemory("ledger"))}}
 	var flat []sample
 	for at := 0.0; at <= 120; at += 2 {
-		flat = append(flat, sample{At: at, Values: map[string]float64{memory: 50 << 20, goroutines: 40, openFiles: 20, disk: 1000}})
+		flat = append(flat, sample{At: at, Values: map[string]float64{memory: 50 << 20, heap: 8 << 20, goroutines: 40, openFiles: 20, disk: 1000}})
 	}
 	e.Tools = []toolEvidence{{Name: "producer 0", Life: flat[:10]}, {Name: "producer 1", Long: true, Life: flat}}
 	return e
