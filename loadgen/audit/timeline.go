@@ -35,10 +35,10 @@ type windowID struct {
 // for what was sent, the destination broker or the consumer for what arrived.
 type second struct {
 	point   verdict.Point
-	judged  bool            // a verdict was computed in it
-	dirty   bool            // percentiles are to be computed
-	latency map[int64]int64 // microseconds -> first arrivals
-	catchUp map[int64]int64 // likewise, read while the tester was behind
+	judged  bool           // a verdict was computed in it
+	dirty   bool           // percentiles are to be computed
+	latency latency.Sparse // of first arrivals, in rising order
+	catchUp latency.Sparse // likewise, read while the tester was behind
 }
 
 func newTimeline() *timeline {
@@ -48,7 +48,7 @@ func newTimeline() *timeline {
 func (t *timeline) at(s int64) *second {
 	x := t.seconds[s]
 	if x == nil {
-		x = &second{point: verdict.Point{Second: s}, latency: map[int64]int64{}, catchUp: map[int64]int64{}}
+		x = &second{point: verdict.Point{Second: s}}
 		t.seconds[s] = x
 	}
 	return x
@@ -85,13 +85,25 @@ func (t *timeline) add(w *ledger.Window) {
 		t.arrival = true
 	}
 	s.dirty = true
-	into := s.latency
+	into := &s.latency
 	if w.CatchUp {
-		into = s.catchUp
+		into = &s.catchUp
 	}
-	for _, b := range w.Latency {
-		into[b.Micros] += b.Count
+	*into = plus(*into, w.Latency)
+}
+
+// plus adds buckets to those that are there. Every second of a test is kept, so it is a list and no map, which would take
+// several times as much.
+func plus(sum, more latency.Sparse) latency.Sparse {
+	for _, b := range more {
+		i, there := slices.BinarySearchFunc(sum, b.Micros, func(x latency.Bucket, micros int64) int { return cmp.Compare(x.Micros, micros) })
+		if there {
+			sum[i].Count += b.Count
+		} else {
+			sum = slices.Insert(sum, i, b)
+		}
 	}
+	return sum
 }
 
 // finish takes in the windows that are still open.
@@ -169,7 +181,7 @@ func (t *timeline) points() []verdict.Point {
 	for _, s := range t.seconds {
 		if s.dirty && len(s.latency) > 0 {
 			t.scratch.Reset()
-			merge(t.scratch, s.latency)
+			t.scratch.Merge(s.latency)
 			q := t.scratch.Percentiles()
 			s.point.P50, s.point.P99, s.point.Max = q.P50, q.P99, q.Max
 		}
@@ -202,12 +214,6 @@ func (t *timeline) points() []verdict.Point {
 		}
 	}
 	return out
-}
-
-func merge(h *latency.Histogram, buckets map[int64]int64) {
-	for micros, n := range buckets {
-		h.Merge(latency.Sparse{{Micros: micros, Count: n}})
-	}
 }
 
 // apart tells what happened from what only begins a phase.
@@ -286,14 +292,14 @@ func (t *timeline) phases(events []verdict.Event, in *verdict.Input) []verdict.P
 		ahead = int64(in.Clock.OffsetMillis * 1000)
 	}
 	for _, s := range t.seconds {
-		for micros, n := range s.latency {
-			for _, p := range of(s.point.Second*1_000_000 + 500_000 - micros + ahead) {
-				p.hist.Merge(latency.Sparse{{Micros: micros, Count: n}})
+		for _, b := range s.latency {
+			for _, p := range of(s.point.Second*1_000_000 + 500_000 - b.Micros + ahead) {
+				p.hist.Merge(latency.Sparse{b})
 			}
 		}
-		for micros, n := range s.catchUp {
-			for _, p := range of(s.point.Second*1_000_000 + 500_000 - micros + ahead) {
-				p.CatchUp += n
+		for _, b := range s.catchUp {
+			for _, p := range of(s.point.Second*1_000_000 + 500_000 - b.Micros + ahead) {
+				p.CatchUp += b.Count
 			}
 		}
 		if s.point.Shed > 0 {

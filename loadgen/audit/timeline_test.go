@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -358,5 +359,29 @@ func TestNamedPhases(t *testing.T) {
 	}
 	if with := recoveries(events, points); len(with) != 2 || with[0] != alone[0] || with[1] != alone[1] {
 		t.Errorf("with phases %+v, without %+v", with, alone)
+	}
+}
+
+// A second's buckets are each there once and in order, in whatever order the windows of its partitions come.
+func TestASecondsLatenciesAddUp(t *testing.T) {
+	dice := rand.New(rand.NewPCG(1, 2))
+	want := map[int64]int64{}
+	var sum latency.Sparse
+	for range 50 {
+		var window latency.Sparse
+		for range dice.IntN(20) {
+			b := latency.Bucket{Micros: dice.Int64N(40) - 5, Count: 1 + dice.Int64N(3)}
+			window = append(window, b)
+			want[b.Micros] += b.Count
+		}
+		sum = plus(sum, window)
+	}
+	for i, b := range sum {
+		if b.Count != want[b.Micros] || i > 0 && sum[i-1].Micros >= b.Micros {
+			t.Errorf("bucket %d: %+v, want %d in rising order", i, b, want[b.Micros])
+		}
+	}
+	if len(sum) != len(want) {
+		t.Errorf("%d buckets, want %d", len(sum), len(want))
 	}
 }
