@@ -3,7 +3,10 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/register"
 	"github.com/AppsFlyer/kafka-mirror-tester/replicators"
@@ -78,6 +81,21 @@ func (b *brooklin) program(n *node) (program, error) {
 		process: replicators.BrooklinProcess, classPath: classPath, class: replicators.BrooklinClass, arguments: []string{config},
 		files: map[string][]byte{config: d.Properties()},
 	}, nil
+}
+
+// adopt waits until one of its consumers has the topic, which it looks for every five minutes only.
+func (b *brooklin) adopt(ctx context.Context, topic string, partitions int) error {
+	admin := kadm.NewClient(b.lab.Source.client)
+	return await(ctx, b.patience(), "Brooklin's look for new topics", func(ctx context.Context) error {
+		groups, err := admin.DescribeGroups(ctx)
+		if err != nil {
+			return err
+		}
+		if n := len(groups.AssignedPartitions()[topic]); n < partitions {
+			return fmt.Errorf("%d of %d partitions have a consumer", n, partitions)
+		}
+		return nil
+	})
 }
 
 // concerns: topics and partitions it finds by itself.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/oracle/oracletest"
+	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/probe"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
@@ -41,7 +42,7 @@ func installed(t *testing.T, variable string, set func(*Config, string)) *real {
 func (r *real) baseline(replicator string) testConfig {
 	base := small()
 	base.setTopics("load")
-	base.TopicPattern = "load.*"
+	base.TopicPattern = "(load|probe-).*"
 	base.Source.Brokers, base.Destination.Brokers, base.Destination.ReplicationFactor = 2, 1, 1
 	base.Destination.Replicator, base.Destination.ReplicatorConfig = replicator, nil
 	base.Destination.Workers = 2
@@ -57,6 +58,21 @@ func (r *real) breakWorker(next scenario.Config) {
 	case <-r.lab.faults[Destination].ended:
 	case <-time.After(10 * time.Minute):
 		r.Fatal("the worker is not back")
+	}
+}
+
+// probe makes a probe's topic, which nobody has told the replicator of.
+func (r *real) probe() {
+	r.Helper()
+	var c probe.Config
+	c.SetDefaults()
+	c.Probe = probe.Fidelity
+	doc, err := probe.Run(r.Context(), c, probe.Deps{
+		Source: r.lab.ClientOptions(Source), Destination: r.lab.ClientOptions(Destination), Logger: slog.New(slog.DiscardHandler), Made: r.lab.Adopt,
+	})
+	r.must(err)
+	if delivered := doc.Check("delivered"); delivered.Compared == 0 || delivered.Wrong > 0 {
+		r.Errorf("of the probe's records %d of %d are missing", delivered.Wrong, delivered.Compared)
 	}
 }
 
@@ -86,6 +102,7 @@ func TestRealUReplicator(t *testing.T) {
 	base := r.baseline(scenario.UReplicator)
 	r.must(r.lab.Start(t.Context(), base.Config))
 
+	r.probe()
 	next := base.Config
 	next.Destination.Controllers = 2
 	r.converge(next)
@@ -107,6 +124,7 @@ func TestRealBrooklin(t *testing.T) {
 	base := r.baseline(scenario.Brooklin)
 	r.must(r.lab.Start(t.Context(), base.Config))
 
+	r.probe()
 	next := base.Config
 	next.Source.Partitions, next.Destination.Partitions, next.Destination.PartitionGrowth = 8, 8, scenario.GrowthDestinationFirst
 	r.converge(next)

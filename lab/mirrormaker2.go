@@ -32,6 +32,9 @@ func (*mirrorMaker2) port() int                     { return mirrorMaker2Port }
 func (*mirrorMaker2) prepare(context.Context) error { return nil }
 func (*mirrorMaker2) patience() time.Duration       { return 0 }
 
+// adopt: it looks for topics every few seconds.
+func (*mirrorMaker2) adopt(context.Context, string, int) error { return nil }
+
 func (*mirrorMaker2) ready(ctx context.Context, n *node) error { return listens(ctx, n) }
 
 func (m *mirrorMaker2) check(c scenario.Config) error {

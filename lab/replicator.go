@@ -36,6 +36,20 @@ type replicator interface {
 	ready(ctx context.Context, n *node) error
 	// patience is how long it may stand still and still go on by itself.
 	patience() time.Duration
+	// adopt returns when it will copy a topic that is new on both sides, and that the lab's configuration does not
+	// name; at once where it finds one within seconds.
+	adopt(ctx context.Context, topic string, partitions int) error
+}
+
+// Adopt has the replicator copy a topic of somebody else, such as a probe's, and returns when it will.
+func (l *Lab) Adopt(ctx context.Context, topic string, partitions int) error {
+	if l.replicator == nil {
+		return nil
+	}
+	if err := l.replicator.adopt(ctx, topic, partitions); err != nil {
+		return fmt.Errorf("%s does not copy %s: %w", l.replicator.title(), topic, err)
+	}
+	return nil
 }
 
 // registrar is a replicator that has to be told what to copy.

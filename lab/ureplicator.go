@@ -155,6 +155,18 @@ func (u *uReplicator) register(ctx context.Context) error {
 	})
 }
 
+// adopt tells a controller of the topic: it copies none of which it has not been told.
+func (u *uReplicator) adopt(ctx context.Context, topic string, partitions int) error {
+	url, _, err := u.controller(ctx)
+	if err != nil {
+		return err
+	}
+	return u.lab.tell(ctx, func(r *register.Config) {
+		r.Replicator, r.URL = register.UReplicator, url
+		r.Topics, r.Partitions = []string{topic}, partitions
+	})
+}
+
 // tell registers what the replicator is to copy, and says what has come of it.
 func (l *Lab) tell(ctx context.Context, of func(*register.Config)) error {
 	var r register.Config

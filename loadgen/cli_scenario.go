@@ -367,6 +367,11 @@ type probed interface {
 	ClientOptions(side string) []kgo.Opt
 }
 
+// adopting is a target whose replicator may have to be told of a probe's topic, or be waited for until it finds it.
+type adopting interface {
+	Adopt(ctx context.Context, topic string, partitions int) error
+}
+
 // probeConfig is how a scenario has a probe made.
 func probeConfig(name string, settings map[string]string) (probe.Config, error) {
 	var c probe.Config
@@ -420,7 +425,11 @@ func makeProbe(ctx context.Context, log *slog.Logger, t scenario.Target, name st
 	if err != nil {
 		return nil, err
 	}
-	doc, err := probe.Run(ctx, c, probe.Deps{Source: on.ClientOptions("source"), Destination: on.ClientOptions("destination"), Logger: log})
+	deps := probe.Deps{Source: on.ClientOptions("source"), Destination: on.ClientOptions("destination"), Logger: log}
+	if a, ok := t.(adopting); ok {
+		deps.Made = a.Adopt
+	}
+	doc, err := probe.Run(ctx, c, deps)
 	if err != nil {
 		return nil, err
 	}

@@ -171,6 +171,9 @@ func (c *Config) settings() map[string]string {
 type Deps struct {
 	Source, Destination []kgo.Opt // seeds and security
 	Logger              *slog.Logger
+	// Made is called when the topic is on both sides, and before anything is written to it; it returns when the
+	// replicator will copy it. nil: the replicator finds it by itself while the probe waits.
+	Made func(ctx context.Context, topic string, partitions int) error
 }
 
 // kind is a probe.
@@ -262,6 +265,9 @@ func Run(ctx context.Context, cfg Config, deps Deps) (*Document, error) {
 	}
 	defer r.close()
 	err := r.makeTopics(ctx)
+	if err == nil && deps.Made != nil {
+		err = deps.Made(ctx, cfg.Topic, int(r.partitions))
+	}
 	if err == nil {
 		err = k.run(r, ctx)
 	}

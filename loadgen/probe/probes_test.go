@@ -524,3 +524,50 @@ func TestDocument(t *testing.T) {
 		t.Errorf("%q", d.Outcome)
 	}
 }
+
+// A replicator that copies only what it has been told of is told before anything is written.
+func TestReplicatorThatIsToldOfTheTopic(t *testing.T) {
+	t.Parallel()
+	p := clusters(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	deps := Deps{Source: p.source, Destination: p.destination, Logger: slog.New(slog.DiscardHandler)}
+	told := 0
+	deps.Made = func(_ context.Context, topic string, partitions int) error {
+		told++
+		if topic != "probe-told" || partitions != 3 {
+			t.Errorf("told of %s with %d partitions", topic, partitions)
+		}
+		for side, opts := range map[string][]kgo.Opt{"source": p.source, "destination": p.destination} {
+			c, err := kgo.NewClient(opts...)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			ends, err := kadm.NewClient(c).ListEndOffsets(ctx, topic)
+			if err != nil {
+				return err
+			}
+			if len(ends[topic]) != 3 {
+				t.Errorf("%s: %v", side, ends)
+			}
+			ends.Each(func(o kadm.ListedOffset) {
+				if o.Offset != 0 {
+					t.Errorf("%s: partition %d has %d records already", side, o.Partition, o.Offset)
+				}
+			})
+		}
+		copier{}.start(t, p, topic)
+		return nil
+	}
+	doc, err := Run(ctx, defaults(Fidelity, "probe-told"), deps)
+	if err != nil || told != 1 {
+		t.Fatalf("told %d times: %v", told, err)
+	}
+	right(t, doc)
+	refused := errors.New("it will not")
+	deps.Made = func(context.Context, string, int) error { return refused }
+	if _, err := Run(ctx, defaults(Fidelity, "probe-refused"), deps); !errors.Is(err, refused) {
+		t.Errorf("%v", err)
+	}
+}
