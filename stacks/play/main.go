@@ -25,10 +25,10 @@ func main() {
 	flag.BoolVar(&c.Destroy, "destroy", c.Destroy, "destroy both stacks at the end")
 	flag.DurationVar(&c.TTL, "ttl", c.TTL, "when the load ends by itself, after the start")
 	flag.Parse()
-	// A terminal's Ctrl-C goes to loadgen, which says over standard input what is to end.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	err := remote.Serve(ctx, os.Stdin, os.Stdout, func(say func(string)) (scenario.Target, error) {
+	// A signal goes to loadgen, which says over standard input what is to end, and what is to be done after that, such as
+	// to destroy. Who ends all processes at once, as a service manager does, must not keep us from it.
+	signal.Ignore(syscall.SIGTERM)
+	err := remote.Serve(context.Background(), os.Stdin, os.Stdout, func(say func(string)) (scenario.Target, error) {
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		return target.New(c, target.Deps{Logger: log, Say: say})
 	})
