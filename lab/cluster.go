@@ -152,15 +152,23 @@ func existingCluster(ctx context.Context, side string, want scenario.Cluster, ac
 	if err := c.connect(); err != nil {
 		return nil, err
 	}
+	if err := usable(ctx, side, access); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// usable says why a side's cluster that exists cannot be used, or nil.
+func usable(ctx context.Context, side string, access connect.Config) error {
 	opts, err := access.Options()
 	if err == nil {
 		err = connect.Check(ctx, opts)
 	}
 	if err != nil {
-		c.close()
-		return nil, fmt.Errorf("%s: %w", side, err)
+		return fmt.Errorf("%s: %w", side, err)
 	}
-	return c, nil
+	return nil
 }
 
 // connect makes the cluster's own client.

@@ -68,7 +68,6 @@ type Lab struct {
 	producers []*tool
 	consumers []*tool
 	expected  int // producers that the test has had at most
-	drained   bool
 
 	life    context.Context // ends with Stop
 	endLife context.CancelFunc
@@ -260,10 +259,20 @@ func findBinary(path string) (string, error) {
 	return filepath.Abs(found)
 }
 
-// Ready says whether Java, Kafka's jars, which are got where they can be, and Prometheus are there, and room on the disks.
+// Ready says whether Java, Kafka's jars, which are got where they can be, and Prometheus are there, whether clusters that
+// exist can be used, and whether there is room on the disks.
 func (l *Lab) Ready(ctx context.Context, baseline scenario.Config) error {
 	if err := l.findPrograms(ctx, baseline); err != nil {
 		return err
+	}
+	if l.cfg.existing() {
+		access := l.cfg.Access
+		access.BootstrapServers = l.cfg.SourceServers
+		source := usable(ctx, Source, access)
+		access.BootstrapServers = l.cfg.DestinationServers
+		if err := errors.Join(source, usable(ctx, Destination, access)); err != nil {
+			return err
+		}
 	}
 	if err := l.checkRoom(baseline); err != nil {
 		return fmt.Errorf("%w: %w", scenario.ErrCannotPlay, err)
@@ -545,9 +554,6 @@ func (l *Lab) Drain(ctx context.Context) (*verdict.Document, error) {
 		}
 		return fmt.Errorf("the auditor came to no verdict: %w", l.auditor.ended())
 	})
-	if err == nil {
-		l.drained = true
-	}
 	if err != nil || doc.Verdict.Outcome != verdict.Holds {
 		l.keepLogs.Store(true)
 	}

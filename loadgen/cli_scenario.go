@@ -238,6 +238,7 @@ configuration files, metrics).`,
   loadgen scenario run long-haul --set duration=6h --set source.throughput=20k/s
   loadgen scenario run kill-destination-broker --repeat 5
   loadgen scenario run ./mine.yaml --target demo
+  loadgen scenario run control --source-bootstrap kafka-source:9092 --destination-bootstrap kafka-destination:9092 --replicator none
   loadgen scenario run --resume results`,
 	}, func(ctx context.Context) error {
 		level := cmd.Flag("log-level")
@@ -328,6 +329,8 @@ configuration files, metrics).`,
 			return errors.New("no scenario: name at least one, or give --all; 'loadgen scenario list' shows them")
 		case len(names) > 0 && all:
 			return errors.New("--all are all of the catalogue: leave the names out")
+		case slices.Contains(c.Replicators, scenario.NoReplicator) && target != pulumiTarget && len(labConfig.SourceServers) == 0:
+			return errors.New("--replicator none is for a replicator of yours: name the clusters that it joins by --source-bootstrap and --destination-bootstrap")
 		}
 		if resume != "" && !cmd.Flags().Changed("target") {
 			return nil // the run that is resumed says which
@@ -337,7 +340,7 @@ configuration files, metrics).`,
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, "all scenarios of the catalogue")
 	f.StringVar(&target, "target", target, "where they are played: lab, on real Kafka as child processes; demo, in this process and with less to break; or pulumi, on both stacks, which costs")
-	f.StringSliceVar(&c.Replicators, "replicator", nil, "replicators to play each scenario with: mirrormaker2, mirrormaker2-untuned (with the settings that one gets who changes none), ureplicator, brooklin (default the scenario's)")
+	f.StringSliceVar(&c.Replicators, "replicator", nil, "replicators to play each scenario with: mirrormaker2, mirrormaker2-untuned (with the settings that one gets who changes none), ureplicator, brooklin, none (yours, which runs already) (default the scenario's)")
 	f.StringArrayVar(&c.Settings, "set", nil, "KEY=VALUE, a change of each scenario's baseline such as source.throughput=5k/s, or duration=1h; may be repeated")
 	f.IntVar(&c.Repeat, "repeat", c.Repeat, "how often to play each")
 	f.StringVar(&c.Output, "output", c.Output, "directory for the results; it must be empty")
@@ -351,7 +354,7 @@ configuration files, metrics).`,
 	a.labFlags(cmd, &labConfig)
 	f.AddFlagSet(pulumiFlags())
 	completeWith(cmd, "target", targetNames()...)
-	completeWith(cmd, "replicator", scenario.MirrorMaker2, "mirrormaker2-untuned", scenario.UReplicator, scenario.Brooklin)
+	completeWith(cmd, "replicator", scenario.MirrorMaker2, "mirrormaker2-untuned", scenario.UReplicator, scenario.Brooklin, scenario.NoReplicator)
 	return cmd
 }
 

@@ -165,7 +165,7 @@ type Runner struct {
 // NewRunner makes a runner.
 func NewRunner(cfg RunConfig, deps RunDeps) (*Runner, error) {
 	errs := []error{cfg.Validate()}
-	known := append(slices.Sorted(maps.Keys(deps.Variants)), UReplicator, Brooklin, MirrorMaker2)
+	known := append(slices.Sorted(maps.Keys(deps.Variants)), UReplicator, Brooklin, MirrorMaker2, NoReplicator)
 	for _, r := range cfg.Replicators {
 		oneOf(func(format string, args ...any) { errs = append(errs, fmt.Errorf("--"+format, args...)) }, "replicator", r, known...)
 	}
@@ -310,9 +310,12 @@ func (r *Runner) entries(ctx context.Context, t Target, plan *Plan, read func(st
 					variant.Replicator = replicator
 				}
 				own, err := ParseWith(name, text, settings)
-				if err == nil && len(own.Replicators) > 0 && !slices.Contains(own.Replicators, variant.Replicator) {
+				switch {
+				case err == nil && len(own.Replicators) > 0 && !slices.Contains(own.Replicators, variant.Replicator):
 					reason = fmt.Sprintf("only %s has what is tested", strings.Join(own.Replicators, ", "))
-				} else {
+				case err == nil && variant.Replicator == NoReplicator && own.onReplicator() != "":
+					reason = fmt.Sprintf("the replicator is not ours, and a step is about it: %s: do it by hand, and tell it with loadgen mark", own.onReplicator())
+				default:
 					settings = slices.Concat(settings, []string{"destination.replicator=" + variant.Replicator}, variant.settings())
 				}
 			}

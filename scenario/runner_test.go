@@ -73,6 +73,31 @@ func TestReplicatorsAndVariants(t *testing.T) {
 	}
 }
 
+// Where somebody else runs the replicator, what is done to it is for somebody else too: a step that would do nothing
+// must not come to hold.
+func TestReplicatorOfSomebodyElse(t *testing.T) {
+	var c scenario.RunConfig
+	c.SetDefaults()
+	c.Output = filepath.Join(t.TempDir(), "results")
+	c.Replicators = []string{scenario.NoReplicator}
+	r, err := scenario.NewRunner(c, scenario.RunDeps{
+		Logger: slog.New(slog.DiscardHandler),
+		Target: func(string) (scenario.Target, error) { return nothing{&[]scenario.Config{}}, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := r.Run(t.Context(), []string{"control", "add-worker", "paused-worker", "add-topic"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"cannot be played here", "the replicator is not ours", "the replicator is not ours", "cannot be played here"} {
+		if got := results[i]; got.Replicator != scenario.NoReplicator || got.Outcome != scenario.NotPlayed || !strings.HasPrefix(got.Reasons[0], want) {
+			t.Errorf("%s with %s: %s, %q, want %q", got.Scenario, got.Replicator, got.Outcome, got.Reasons, want)
+		}
+	}
+}
+
 // A probe that cannot be made is told of before anything is started, which may cost.
 func TestWhereNoProbeCanBeMade(t *testing.T) {
 	var c scenario.RunConfig

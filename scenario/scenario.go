@@ -451,6 +451,9 @@ func (d *decoder) apply(step *Step, before Config, i int, refuse func(string, ..
 		}
 		step.Changes = append(step.Changes, step.Side+"."+key.Value)
 	})
+	if i := slices.IndexFunc(step.Changes, ofReplicator); i >= 0 && before.Destination.Replicator == NoReplicator {
+		refuse("%s: the baseline has no replicator that it could change: leave it out, or give destination.replicator another value than %s", step.Changes[i], NoReplicator)
+	}
 	if len(after.Destination.Expectations) > 0 {
 		refuse("destination.expectations: they hold for the whole scenario: write them under expectations")
 	}
@@ -530,6 +533,23 @@ func (s *Scenario) Phases() []string {
 		}
 	}
 	return append(out, PhaseDrain)
+}
+
+// onReplicator is the title of the first step that changes or breaks the replicator's own processes; empty for none.
+func (s *Scenario) onReplicator() string {
+	for i := range s.Steps {
+		step := &s.Steps[i]
+		hit := slices.Contains(step.Changes, "destination.fault") && FaultKinds()[step.Config.Destination.Fault.Kind].Target == TargetWorker
+		if hit || slices.ContainsFunc(step.Changes, ofReplicator) {
+			return step.Title()
+		}
+	}
+	return ""
+}
+
+// ofReplicator reports whether a change is one of the replicator's processes.
+func ofReplicator(change string) bool {
+	return slices.Contains([]string{"destination.workers", "destination.controllers", "destination.replicatorConfig"}, change)
 }
 
 // events returns the kinds of events that recoveries are measured from.

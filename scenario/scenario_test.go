@@ -165,6 +165,7 @@ func TestScenarioMistakes(t *testing.T) {
 		"bad value in a step":    {"workers: 3", "workers: three", `line 14: step 2: change.workers: "three": want a whole number`},
 		"no change":              {"workers: 3", "workers: 2", "destination.workers is so already"},
 		"contradiction":          {"workers: 3", "partitions: 3", "contradicts what is there: partitions: 3, and there are 6: partitions cannot shrink"},
+		"no replicator":          {"baseline:\n", "baseline:\n  destination: {replicator: none}\n", "step 2: destination.workers: the baseline has no replicator that it could change"},
 		"other replicator":       {"workers: 3", "replicator: brooklin", "the test is of mirrormaker2"},
 		"impossible":             {"victims: [1]", "victims: [7]", "there is no broker 7: use 0 to 2"},
 		"endless fault":          {"duration: 10s", "duration: 55s", "source.fault.duration: 55s from 10s on, and the scenario ends after 1m0s"},
