@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/AppsFlyer/kafka-mirror-tester/lab/slowdisk"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/connect"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/settings"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/wallclock"
@@ -139,7 +140,11 @@ func (l *Lab) auditorArgs(c scenario.Config) []string {
 	for _, e := range c.Destination.Expectations {
 		args = append(args, "--expect", e)
 	}
-	for _, note := range l.net.notes() {
+	notes := l.net.notes()
+	if len(l.slow) > 0 {
+		notes = append(notes, slowdisk.Limits()...)
+	}
+	for _, note := range notes {
 		args = append(args, "--note", note)
 	}
 	return args
