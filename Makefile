@@ -78,7 +78,7 @@ fuzz: ## Every fuzz test in turn, for 30 s each, or FUZZ_TIME=5m; ARGS=-parallel
 	done
 
 test-pulumi: ## Scenarios on the stacks by the real Pulumi CLI, which is built the first time: not in make test
-	go test -vet=off -timeout 40m -tags pulumi -run 'ScenarioIsPlayedOnBothStacks|UpdateThatFails|InterruptLeavesNoLock' ./stacks $(ARGS)
+	go test -vet=off -timeout 3h -tags pulumi -run 'ScenarioIsPlayedOnBothStacks|UpdateThatFails|InterruptLeavesNoLock' ./stacks $(ARGS)
 
 test-replicators: setup ## uReplicator and Brooklin in the lab, from UREPLICATOR_HOME and BROOKLIN_HOME (either may be left out), as root; takes some minutes
 	UREPLICATOR_HOME='$(UREPLICATOR_HOME)' BROOKLIN_HOME='$(BROOKLIN_HOME)' $(TEST) -tags installations -v \

@@ -434,7 +434,7 @@ func (r *rig) play(ctx context.Context, output string, repeat int, run func(cont
 	var c scenario.RunConfig
 	c.SetDefaults()
 	c.Output, c.SteadyFor, c.Repeat = output, 2*time.Second, repeat
-	c.StartTimeout, c.ConvergeTimeout, c.DrainTimeout = 20*time.Minute, 20*time.Minute, 20*time.Minute // no test of speed
+	c.StartTimeout, c.ConvergeTimeout, c.DrainTimeout = time.Hour, time.Hour, time.Hour // no test of speed
 	var targets []*target.Target
 	runner, err := scenario.NewRunner(c, scenario.RunDeps{
 		Logger: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
@@ -479,7 +479,7 @@ func (r *rig) clean() {
 // A whole scenario, with its updates: up in order, each step, and destroyed in the other order.
 func TestAScenarioIsPlayedOnBothStacks(t *testing.T) {
 	r := newRig(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	files := map[string]string{"us-east-1": r.file("us-east-1"), "eu-west-1": r.file("eu-west-1")}
 	output := filepath.Join(t.TempDir(), "results")
@@ -593,7 +593,7 @@ stand for the providers, and the embedded clusters of the demo, which followed t
 // An update that fails says which resource did, and the next run goes on.
 func TestAnUpdateThatFailsIsGoneOnWith(t *testing.T) {
 	r := newRig(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	var c scenario.Config
 	c.SetSmallDefaults()
@@ -625,7 +625,7 @@ func TestAnUpdateThatFailsIsGoneOnWith(t *testing.T) {
 // An interrupt in the middle of an update ends it in order, leaves no lock, and --resume goes on.
 func TestAnInterruptLeavesNoLockAndIsResumed(t *testing.T) {
 	r := newRig(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	held, err := r.orders.Hold("kubernetes:apps/v1:StatefulSet", "kafka")
 	if err != nil {
