@@ -3,11 +3,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/enginetest"
 	"github.com/AppsFlyer/kafka-mirror-tester/infra/kubetest"
@@ -52,6 +55,9 @@ func (f *follower) complaints(t *testing.T, s *enginetest.Stack) (out []string) 
 		if node == "" || kubetest.Condition(p, "Ready") != "True" {
 			refuse("pod %s is on node %q, and ready is %q", name, node, kubetest.Condition(p, "Ready"))
 			continue
+		}
+		if got := word(labels, "topology.kubernetes.io/zone"); got != zone[node] { // brokers have their rack from it
+			refuse("pod %s says that it is in zone %q, and its node is in %q", name, got, zone[node])
 		}
 		allocatable[node]["pods"]--
 		for _, c := range list(p, "spec", "containers") {
@@ -112,6 +118,9 @@ func (f *follower) checkSelections(t *testing.T, s *enginetest.Stack, now seen, 
 	names := map[string]string{} // of Jobs: the present one
 	for _, r := range s.Resources() {
 		id := kubetest.IDOf(r.Inputs)
+		if path, ok := selectorOf[kind(r)]; ok && idle(s, id.Namespace, object(r.Inputs, path...)) {
+			continue
+		}
 		switch kind(r) {
 		case "Service":
 			n, err := f.applier.Endpoints(t.Context(), id)
@@ -130,8 +139,9 @@ func (f *follower) checkSelections(t *testing.T, s *enginetest.Stack, now seen, 
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := kubetest.Int(o, "status", "expectedPods"); n == 0 || n != kubetest.Int(o, "status", "currentHealthy") {
-				refuse("PodDisruptionBudget %s: %v", id.Name, o["status"])
+			selected, allowed := len(matching(id.Namespace, object(r.Inputs, "spec", "selector"))), kubetest.Int(o, "status", "disruptionsAllowed")
+			if n := kubetest.Int(o, "status", "expectedPods"); n == 0 || n != selected || n != kubetest.Int(o, "status", "currentHealthy") || allowed != 1 {
+				refuse("PodDisruptionBudget %s of %d pods: %v", id.Name, selected, o["status"])
 			}
 		case "PodMonitor":
 			found := map[string]bool{}
@@ -142,10 +152,15 @@ func (f *follower) checkSelections(t *testing.T, s *enginetest.Stack, now seen, 
 					found[word(p, "metadata", "labels", "app.kubernetes.io/component")] = true
 				}
 			}
-			for _, component := range []string{"broker", "zookeeper"} {
-				if !found[component] {
-					refuse("PodMonitor %s selects no %s with its port; it selects %v", id.Name, component, slices.Sorted(maps.Keys(found)))
+			for _, p := range now.pods {
+				labels := object(p, "metadata", "labels")
+				component := word(labels, "app.kubernetes.io/component")
+				if word(labels, "app.kubernetes.io/part-of") != "" && hasPort(p, word(list(r.Inputs, "spec", "podMetricsEndpoints")[0], "port")) && !found[component] {
+					refuse("PodMonitor %s selects no %s; it selects %v", id.Name, component, slices.Sorted(maps.Keys(found)))
 				}
+			}
+			if !found["broker"] {
+				refuse("PodMonitor %s selects no broker with its port", id.Name)
 			}
 		case "Job":
 			names[id.Namespace+"/"+id.Name] = r.Name
@@ -172,6 +187,25 @@ func (f *follower) checkSelections(t *testing.T, s *enginetest.Stack, now seen, 
 			refuse("Job %s was changed, not replaced: generation %d", id.Name, kubetest.Int(j, "metadata", "generation"))
 		}
 	}
+}
+
+// selectorOf is where kinds that select pods say which.
+var selectorOf = map[string][]string{
+	"Service": {"spec", "selector"}, "NetworkPolicy": {"spec", "podSelector"}, "PodDisruptionBudget": {"spec", "selector"},
+}
+
+// idle says whether what is selected is to have no pods, by the configuration.
+func idle(s *enginetest.Stack, namespace string, selector map[string]any) bool {
+	found := false
+	for _, w := range (&side{config: &Stack{}, resources: s.Resources()}).workloads() {
+		if w.namespace == namespace && selects(selector, w.labels) {
+			if w.replicas > 0 {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
 }
 
 func hasPort(pod kubetest.Object, name string) bool {
@@ -214,4 +248,188 @@ func (f *follower) spread(t *testing.T) (out []string) {
 		out = append(out, fmt.Sprintf("%-36s %2d pods on %2d of %d nodes, at most %d on one; zones %s", app, c.pods, len(c.nodes), len(now.nodes), c.most, strings.TrimPrefix(fmt.Sprint(c.zones), "map")))
 	}
 	return out
+}
+
+// brokers returns the namespace of the stack's brokers, and how many there are to be.
+func brokers(s *enginetest.Stack) (namespace string, count int) {
+	set := s.Resource("kubernetes:apps/v1:StatefulSet", "kafka").Inputs
+	count, _ = in(set, "spec", "replicas").(int)
+	return word(set, "metadata", "namespace"), count
+}
+
+// breakBroker has broker 1 not be ready, as in a fault, and checks that no other broker can be evicted then, as by
+// whoever drains its node.
+func (f *follower) breakBroker(t *testing.T, s *enginetest.Stack) {
+	t.Helper()
+	const victim, other = "kafka-1", "kafka-2"
+	namespace, _ := brokers(s)
+	ready := func(status string, allowed int) {
+		t.Helper()
+		if _, err := f.PatchStatus(t.Context(), "v1", "Pod", namespace, victim, kubetest.Object{
+			"conditions": []any{kubetest.Object{"type": "Ready", "status": status}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := kubetest.Wait(t.Context(), 5*time.Minute, "the disruption budget", func(ctx context.Context) error {
+			o, err := f.Get(ctx, "policy/v1", "PodDisruptionBudget", namespace, "kafka")
+			if n := kubetest.Int(o, "status", "disruptionsAllowed"); err == nil && n != allowed {
+				return fmt.Errorf("it allows %d disruptions, not %d", n, allowed)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ready("False", 0)
+	_, err := f.Create(t.Context(), "/api/v1/namespaces/"+namespace+"/pods/"+other+"/eviction", kubetest.Object{
+		"apiVersion": "policy/v1", "kind": "Eviction", "metadata": kubetest.Object{"name": other, "namespace": namespace},
+	})
+	if !kubetest.IsCode(err, http.StatusTooManyRequests) {
+		t.Errorf("while %s is down, the eviction of %s is not refused: %v", victim, other, err)
+	}
+	t.Logf("refused: eviction of %s while %s is down: %v", other, victim, err)
+	ready("True", 1)
+}
+
+// watchBrokers looks on while an update goes on; what it returns ends that, and says how few brokers were ready at
+// any time. More than one less than there are before and after is too few.
+func (f *follower) watchBrokers(t *testing.T, s *enginetest.Stack) (end func() string) {
+	t.Helper()
+	namespace, want := brokers(s)
+	count := func(ctx context.Context) (int, error) {
+		pods, err := f.List(ctx, "v1", "Pod", namespace, "app.kubernetes.io/name=kafka,app.kubernetes.io/component=broker")
+		n := 0
+		for _, p := range pods {
+			if kubetest.Condition(p, "Ready") == "True" && word(p, "metadata", "deletionTimestamp") == "" {
+				n++
+			}
+		}
+		return n, err
+	}
+	before, err := count(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	lowest, looks := before, 1
+	var failed error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			n, err := count(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				failed = err
+				return
+			}
+			lowest, looks = min(lowest, n), looks+1
+		}
+	}()
+	return func() string {
+		t.Helper()
+		stop()
+		<-done
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		if least := min(before, want) - 1; lowest < least {
+			t.Errorf("only %d brokers were ready meanwhile, of %d before and %d after", lowest, before, want)
+		}
+		return fmt.Sprintf("%d brokers before, %d after, never fewer than %d ready in %d looks", before, want, lowest, looks)
+	}
+}
+
+// refuseMistakes plants mistakes in a stack's own objects, which the API server must refuse.
+func (f *follower) refuseMistakes(t *testing.T, s *enginetest.Stack) {
+	t.Helper()
+	copied := func(typ, name string) kubetest.Object {
+		return cloned(s.Resource("kubernetes:"+typ, name).Inputs).(map[string]any)
+	}
+	set := func(key string, value any, path ...string) func() kubetest.Object {
+		return func() kubetest.Object {
+			o := copied("apps/v1:StatefulSet", "kafka")
+			object(o, path...)[key] = value
+			return o
+		}
+	}
+	namespace, _ := brokers(s)
+	pod := func(change func(spec kubetest.Object)) func() kubetest.Object {
+		return func() kubetest.Object {
+			template := object(copied("apps/v1:StatefulSet", "kafka"), "spec", "template")
+			change(object(template, "spec"))
+			return kubetest.Object{
+				"apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
+				"metadata": kubetest.Object{"name": "planted", "namespace": namespace, "labels": object(template, "metadata")["labels"]},
+			}
+		}
+	}
+	for _, c := range []struct {
+		what  string
+		wrong func() kubetest.Object
+		says  string
+	}{
+		{"a misspelt field of the brokers' StatefulSet", set("podManagmentPolicy", "Parallel", "spec"), "podManagmentPolicy"},
+		{"another podManagementPolicy of the brokers' StatefulSet", set("podManagementPolicy", "OrderedReady", "spec"), "updates to statefulset spec for fields other than"},
+		{"a number in the brokers' environment", func() kubetest.Object {
+			o := copied("apps/v1:StatefulSet", "kafka")
+			object(list(o, "spec", "template", "spec", "containers")[0])["env"] = []any{kubetest.Object{"name": "POD_INDEX", "value": 1}}
+			return o
+		}, "expected string"},
+		{"a broker that a pod's limit of memory is too small for", pod(func(spec kubetest.Object) {
+			object(list(spec, "containers")[0], "resources")["limits"] = kubetest.Object{"memory": "1Mi"}
+		}), "must be less than or equal to memory limit"},
+		{"a broker in its node's network", pod(func(spec kubetest.Object) { spec["hostNetwork"] = true }), "violates PodSecurity"},
+		{"a broker as root", pod(func(spec kubetest.Object) { object(spec, "securityContext")["runAsNonRoot"] = false }), "violates PodSecurity"},
+		{"a broker with a directory of its node", pod(func(spec kubetest.Object) {
+			spec["volumes"] = append(list(spec, "volumes"), kubetest.Object{"name": "host", "hostPath": kubetest.Object{"path": "/"}})
+		}), "violates PodSecurity"},
+		{"another template of the Job that makes topics", func() kubetest.Object {
+			o := copied("batch/v1:Job", "topics")
+			object(list(o, "spec", "template", "spec", "containers")[0])["image"] = "other"
+			return o
+		}, "field is immutable"},
+		{"a budget by both counts", func() kubetest.Object {
+			o := copied("policy/v1:PodDisruptionBudget", "kafka")
+			object(o, "spec")["minAvailable"] = 2
+			return o
+		}, "cannot be both set"},
+		{"a NetworkPolicy for a port that there is not", func() kubetest.Object {
+			o := copied("networking.k8s.io/v1:NetworkPolicy", "kafka")
+			object(list(object(list(o, "spec", "ingress")[0]), "ports")[0])["port"] = 70000
+			return o
+		}, "must be between 1 and 65535"},
+		{"a PodMonitor whose port is a number", func() kubetest.Object {
+			o := copied("monitoring.coreos.com/v1:PodMonitor", "kafka-mirror-tester")
+			object(list(o, "spec", "podMetricsEndpoints")[0])["port"] = 9404
+			return o
+		}, "podMetricsEndpoints"},
+		{"a fault that Chaos Mesh does not know", func() kubetest.Object {
+			return kubetest.Object{
+				"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "PodChaos", "metadata": kubetest.Object{"name": "planted", "namespace": namespace},
+				"spec": kubetest.Object{"action": "pod-shoot", "mode": "all", "selector": kubetest.Object{"namespaces": []any{namespace}}},
+			}
+		}, `Unsupported value: "pod-shoot"`},
+		{"a namespace that enforces a level that there is not", func() kubetest.Object {
+			o := copied("core/v1:Namespace", namespace)
+			object(o, "metadata", "labels")["pod-security.kubernetes.io/enforce"] = "strict"
+			return o
+		}, "must be one of privileged, baseline, restricted"},
+	} {
+		if _, err := f.Apply(t.Context(), c.wrong()); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want a refusal that says %q", c.what, err, c.says)
+		} else {
+			t.Logf("refused: %s: %.300s", c.what, err.Error())
+		}
+	}
+	f.Warnings() // of what was refused
 }
