@@ -16,7 +16,7 @@ DESTINATION := eu-west-1
 INFRA := $(shell go list ./infra/... ./stacks/... ./images/... ./preflight/... ./dashboards/... ./scenario/...)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo lab scenarios test lint check soak test-dashboards test-pulumi test-kubernetes test-replicators fuzz updates vulnerabilities licences sbom secrets versions images preflight where destroy bench clean
+.PHONY: help setup build demo lab scenarios test lint check soak test-dashboards test-pulumi test-kubernetes test-kubernetes-full test-replicators fuzz updates vulnerabilities licences sbom secrets versions images preflight where destroy bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,7 +85,10 @@ test-replicators: setup ## uReplicator and Brooklin in the lab, from UREPLICATOR
 		-run '^TestReal($(if $(UREPLICATOR_HOME)$(BROOKLIN_HOME),$(if $(UREPLICATOR_HOME),UReplicator,-)|$(if $(BROOKLIN_HOME),Brooklin,-),UReplicator|Brooklin))$$' ./lab
 
 test-kubernetes: ## Both stacks' objects by Kubernetes' schemas, the small profile in real control planes, which are built the first time: not in make test
-	go test -vet=off -timeout 60m -p 1 -tags kubernetes -v -run 'Schemas|^TestPlane$$|^TestKubernetes' ./infra/kubetest ./stacks $(ARGS)
+	go test -vet=off -timeout 60m -p 1 -tags kubernetes -v -run 'Schemas|^TestPlane$$|^TestKubernetes' -skip 'FullSize$$' ./infra/kubetest ./stacks $(ARGS)
+
+test-kubernetes-full: ## The full-size source in a real control plane with 40 nodes, up and destroyed; takes some minutes
+	go test -vet=off -timeout 60m -tags kubernetes -v -run 'FullSize$$' ./stacks $(ARGS)
 
 updates: ## List newer versions of pinned modules, tools, jars, charts and images, and who could not be asked; ARGS='--only go'
 	@go run ./supply updates $(ARGS)

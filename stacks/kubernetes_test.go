@@ -23,7 +23,8 @@ import (
 
 // Here real control planes, one for each region, take what the engine makes of both stacks: every object and
 // every operation of up, of a fault and its end, and of destroy, in the README's small profile. `make
-// test-kubernetes` runs these tests, which build the control planes the first time.
+// test-kubernetes` runs these tests, which build the control planes the first time; `make test-kubernetes-full` has
+// the full-size source up and destroyed.
 //
 //   - kwok plays the nodes and what runs on them: pods become ready and Jobs complete, whatever is in them.
 //   - Helm's charts cannot be had here. Stand-ins take their pods' place on the nodes, with what our
@@ -332,6 +333,12 @@ func TestKubernetesTakesTheSmallProfile(t *testing.T) {
 		s.Peer("us-east-1", before)
 		w.follow(t, "eu-west-1").play(t, s, kill)
 	})
+}
+
+// The full-size source comes up and goes.
+func TestKubernetesTakesTheFullSize(t *testing.T) {
+	quick := map[string]string{"kafkaRestartPause": "1s"} // between brokers that have nothing to copy here
+	newPlanes(t).follow(t, "us-east-1").play(t, newStack(t, source, quick), nil)
 }
 
 // play brings a stack up, does the steps, and destroys it, and looks at the cluster after each.
