@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab"
@@ -265,6 +267,9 @@ configuration files, metrics).`,
 			if !cmd.Flags().Changed("target") {
 				target = plan.Target
 			}
+			if err := giveAgain(cmd.Flags(), plan.Flags); err != nil {
+				return fmt.Errorf("resume: %w", err)
+			}
 			// A runner that was killed has left its lab.
 			if target == "lab" {
 				left, err := lab.Clean()
@@ -276,6 +281,7 @@ configuration files, metrics).`,
 				}
 			}
 		}
+		c.Flags = givenFlags(cmd.Flags())
 		if target == pulumiTarget {
 			patientWithPulumi(cmd, &c)
 		}
@@ -345,7 +351,7 @@ configuration files, metrics).`,
 	f.IntVar(&c.Repeat, "repeat", c.Repeat, "how often to play each")
 	f.StringVar(&c.Output, "output", c.Output, "directory for the results; it must be empty")
 	f.Lookup("output").DefValue = filepath.Join(parent, "TIME")
-	f.StringVar(&resume, "resume", "", "directory of a run that was stopped or killed, to go on with")
+	f.StringVar(&resume, "resume", "", "directory of a run that was stopped or killed, to go on with, and with the flags that it was given")
 	f.DurationVar(&c.SteadyFor, "steady-for", c.SteadyFor, "how long the state must have been steady")
 	f.DurationVar(&c.SteadyWithin, "steady-within", c.SteadyWithin, "how long to wait for that; then the scenario is played all the same, and cannot hold")
 	f.DurationVar(&c.StartTimeout, "start-timeout", c.StartTimeout, "bound on the start of a target")
@@ -356,6 +362,39 @@ configuration files, metrics).`,
 	completeWith(cmd, "target", targetNames()...)
 	completeWith(cmd, "replicator", scenario.MirrorMaker2, "mirrormaker2-untuned", scenario.UReplicator, scenario.Brooklin, scenario.NoReplicator)
 	return cmd
+}
+
+// givenFlags are the flags that were given and that a plan does not have otherwise, for who resumes the run. None of
+// them is secret.
+func givenFlags(flags *pflag.FlagSet) map[string]string {
+	given := map[string]string{}
+	flags.VisitAll(func(f *pflag.Flag) { // not Visit, which knows nothing of those from the environment
+		if !f.Changed {
+			return
+		}
+		switch f.Name {
+		case "all", "target", "replicator", "set", "repeat", "output", "resume", "log-level", "log-format":
+			return
+		}
+		given[f.Name] = f.Value.String()
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			given[f.Name] = strings.Join(list.GetSlice(), ",")
+		}
+	})
+	return given
+}
+
+// giveAgain gives flags as they were given to the run that is resumed, but for those that are given now.
+func giveAgain(flags *pflag.FlagSet, given map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if flags.Changed(name) {
+			continue
+		}
+		if err := flags.Set(name, given[name]); err != nil {
+			return fmt.Errorf("--%s, which the run was begun with: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // variants are what --replicator takes beside the replicators themselves.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/lab"
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/probe"
@@ -138,7 +141,8 @@ func TestScenarioWithoutItsReplicatorIsNotPlayed(t *testing.T) {
 	}
 }
 
-// Killed by kill -9 in the middle of the second of three scenarios, the runner goes on with it.
+// Killed by kill -9 in the middle of the second of three scenarios, the runner goes on with it, and with the flags that it
+// was given.
 func TestKilledScenarioRunnerResumes(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "results")
@@ -164,7 +168,7 @@ func TestKilledScenarioRunnerResumes(t *testing.T) {
 	if !killed {
 		t.Fatal("the second scenario was never played")
 	}
-	r := loadgen(t, nil, "scenario", "run", "--resume", dir, "--steady-for", "2s")
+	r := loadgen(t, nil, "scenario", "run", "--resume", dir)
 	if r.code != exitHolds || !strings.Contains(r.stdout, "has been played before: holds") || !strings.Contains(r.stdout, "was interrupted: it is played again") {
 		t.Errorf("exit code %d:\n%s%s", r.code, r.stdout, r.stderr)
 	}
@@ -179,6 +183,38 @@ func TestKilledScenarioRunnerResumes(t *testing.T) {
 		if r := results[i]; r.Outcome != want.outcome || r.State != want.state || r.Figures == nil || r.Figures.Received == 0 {
 			t.Errorf("%s: %s (%s): %v", r.Scenario, r.Outcome, r.State, r.Reasons)
 		}
+		doc, err := results[i].ReadVerdict()
+		if err != nil || doc.Config["steady-for"] != "2s" {
+			t.Errorf("%s was not played with the flags that the run was given: %v (%v)", results[i].Scenario, doc.Config, err)
+		}
+	}
+}
+
+// What a plan keeps of the flags is what they are set by again, lists and sizes too, but for what is given anew.
+func TestFlagsOfTheRunThatIsResumed(t *testing.T) {
+	t.Parallel()
+	flags := func(args ...string) (*pflag.FlagSet, *[]string) {
+		f := pflag.NewFlagSet("run", pflag.ContinueOnError)
+		servers := f.StringSlice("source-bootstrap", nil, "")
+		f.Duration("delay", 40*time.Millisecond, "")
+		f.Duration("jitter", 0, "")
+		f.String("output", "", "")
+		if err := f.Parse(args); err != nil {
+			t.Fatal(err)
+		}
+		return f, servers
+	}
+	first, _ := flags("--source-bootstrap", "a:1,b:2", "--delay", "100ms", "--output", "x")
+	given := givenFlags(first)
+	if want := map[string]string{"source-bootstrap": "a:1,b:2", "delay": "100ms"}; !maps.Equal(given, want) {
+		t.Errorf("kept %v, want %v", given, want)
+	}
+	second, servers := flags("--delay", "10ms")
+	if err := giveAgain(second, given); err != nil || !slices.Equal(*servers, []string{"a:1", "b:2"}) || second.Lookup("delay").Value.String() != "10ms" {
+		t.Errorf("resumed with %v, delay %s: %v", *servers, second.Lookup("delay").Value, err)
+	}
+	if err := giveAgain(second, map[string]string{"jitter": "much"}); err == nil || !strings.Contains(err.Error(), "--jitter, which the run was begun with") {
+		t.Errorf("a value that is none: %v", err)
 	}
 }
 

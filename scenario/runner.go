@@ -30,6 +30,8 @@ type RunConfig struct {
 	Replicators []string
 	// Settings change every baseline, as for ParseWith.
 	Settings []string
+	// Flags are how else the run was asked for. They are kept in the plan, for whoever resumes it.
+	Flags map[string]string
 
 	// A state is steady when it has been so for SteadyFor. It is waited for no longer than SteadyWithin;
 	// then the scenario is played all the same, and cannot come to hold.
@@ -125,6 +127,8 @@ type Plan struct {
 	Replicators []string `json:"replicators,omitempty"`
 	Repeat      int      `json:"repeat"`
 	Settings    []string `json:"settings,omitempty"`
+	// Flags are those of the command line that are nowhere else in the plan, such as the ocean's.
+	Flags map[string]string `json:"flags,omitempty"`
 }
 
 // ReadPlan reads the plan of the run in dir.
@@ -189,7 +193,7 @@ func (r *Runner) Run(ctx context.Context, names []string) ([]*Result, error) {
 	}
 	r.target = t.Name()
 	errs := []error{r.vacant()}
-	plan := &Plan{Schema: PlanSchema, Target: t.Name(), Replicators: r.cfg.Replicators, Repeat: r.cfg.Repeat, Settings: r.cfg.Settings}
+	plan := &Plan{Schema: PlanSchema, Target: t.Name(), Replicators: r.cfg.Replicators, Repeat: r.cfg.Repeat, Settings: r.cfg.Settings, Flags: r.cfg.Flags}
 	texts := map[string][]byte{}
 	for _, name := range names {
 		s, err := Load(name, r.cfg.Settings)
