@@ -400,6 +400,10 @@ func sparkline(rates []float64) string {
 	return b.String()
 }
 
+// old is how long nothing new may be known before it is said: an auditor that is cut off from a cluster has only
+// what it knew before, which is not what goes on.
+const old = 10 * time.Second
+
 // FromDocument takes a sample from a verdict so far; ok is false while there is nothing to show.
 func FromDocument(doc *verdict.Document, phase string) (s Sample, ok bool) {
 	if doc == nil || doc.Verdict.At == 0 {
@@ -407,6 +411,10 @@ func FromDocument(doc *verdict.Document, phase string) (s Sample, ok bool) {
 	}
 	point := lately(doc)
 	s = NewSample(&doc.Verdict, &point)
+	known := s.At
 	s.At, s.Phase = time.Now(), phase
+	if age := s.At.Sub(known); age >= old {
+		s.Phase = strings.TrimPrefix(fmt.Sprintf("%s, as of %s ago", phase, human.Elapsed(age.Seconds())), ", ")
+	}
 	return s, true
 }

@@ -74,6 +74,17 @@ func TestSampleFromVerdict(t *testing.T) {
 	}
 }
 
+// While the auditor learns nothing, as when the ocean is cut, its last figures are not shown as those of now.
+func TestWhatIsOldIsSaidToBe(t *testing.T) {
+	for known, want := range map[time.Duration]string{time.Hour: "cut", -90 * time.Minute: "cut, as of 1:30:"} {
+		doc := verdict.Document{Verdict: verdict.Verdict{At: time.Now().Add(known).UnixMicro()}}
+		s, ok := progress.FromDocument(&doc, "cut")
+		if !ok || !strings.HasPrefix(s.Phase, want) || strings.HasSuffix(s.Phase, " ago") != (known < 0) {
+			t.Errorf("known at %s from now: phase %q, want %q", known, s.Phase, want)
+		}
+	}
+}
+
 func TestEventsCannotDriveTheTerminal(t *testing.T) {
 	var b bytes.Buffer
 	p := progress.New(&b, progress.Config{})
