@@ -1,7 +1,7 @@
 // Package ocean is the network of the lab: sides, such as source and destination, each with hosts of their
 // own addresses, and an ocean between the sides.
 //
-// Open makes one of two kinds behind the same interface, Network. An Ocean, where there is root on Linux,
+// There are two kinds behind the same interface, Network. An Ocean, which needs root on Linux,
 // gives each host a network namespace whose only way out is a TUN device; one emulator in this process joins
 // the devices as a router would and applies delay, jitter, loss, bandwidth and partition to the packets: those
 // of the whole ocean to what goes from one side to another, those of a host to all that it sends, to hosts of
@@ -18,7 +18,6 @@ package ocean
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -189,23 +188,4 @@ type Host interface {
 	Reach(from string, port int) (string, error)
 	// Close removes the host. Its address is not given out again soon.
 	Close() error
-}
-
-// Open makes an Ocean, or where that is not available Proxies, saying so in a line to out.
-func Open(cfg Config, out io.Writer) (Network, error) {
-	o, err := New(cfg)
-	if err == nil {
-		return o, nil
-	}
-	if !errors.Is(err, ErrUnavailable) {
-		return nil, err
-	}
-	p, proxyErr := NewProxies(cfg)
-	if proxyErr != nil {
-		return nil, fmt.Errorf("%w; and without it: %w", err, proxyErr)
-	}
-	if _, err := fmt.Fprintf(out, "TCP proxies stand in for the ocean: %v\n", err); err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
-	return p, nil
 }
