@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -565,18 +566,38 @@ runs: ` + comparisonPage + `, which opens offline, and ` + comparisonText + `.`,
 	return cmd
 }
 
-// scenarioProgress shows the runs one after the other.
+// scenarioProgress shows the runs one after the other. Logs come from any goroutine.
 type scenarioProgress struct {
 	to     io.Writer
 	run    string // that is shown
-	show   *progress.Printer
 	events int
+
+	mu   sync.Mutex
+	show *progress.Printer // nil: none; guarded by mu
+}
+
+// printer is what shows the run; nil: none does.
+func (s *scenarioProgress) printer() *progress.Printer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.show
+}
+
+// showBy has another printer show the run, and the one before it leave what it shows as it is.
+func (s *scenarioProgress) showBy(next *progress.Printer) {
+	s.mu.Lock()
+	before := s.show
+	s.show = next
+	s.mu.Unlock()
+	if before != nil {
+		before.Close()
+	}
 }
 
 // Write lets logs appear above what is shown.
 func (s *scenarioProgress) Write(text []byte) (int, error) {
-	if s.show != nil {
-		return s.show.Writer().Write(text)
+	if show := s.printer(); show != nil {
+		return show.Writer().Write(text)
 	}
 	return s.to.Write(text)
 }
@@ -585,8 +606,8 @@ func (s *scenarioProgress) Write(text []byte) (int, error) {
 func (s *scenarioProgress) tell(p scenario.Progress) {
 	run := fmt.Sprintf("%s, %s, run %d", p.Scenario, p.Replicator, p.Run)
 	if run != s.run {
-		s.end()
-		s.run, s.show, s.events = run, progress.New(s.to, progress.Config{}), 0
+		s.showBy(progress.New(s.to, progress.Config{}))
+		s.run, s.events = run, 0
 		s.line("%d of %d: %s", p.Number, p.Of, run)
 	}
 	if p.Message != "" {
@@ -597,22 +618,17 @@ func (s *scenarioProgress) tell(p scenario.Progress) {
 	}
 	for ; s.events < len(p.Document.Events); s.events++ {
 		if e := p.Document.Events[s.events]; e.Kind != verdict.PhaseEvent {
-			s.show.Event(e)
+			s.printer().Event(e)
 		}
 	}
 	if sample, ok := progress.FromDocument(p.Document, p.Phase); ok && p.Message == "" {
-		s.show.Show(sample)
+		s.printer().Show(sample)
 	}
 }
 
 func (s *scenarioProgress) line(format string, args ...any) {
-	fmt.Fprintf(s.show.Writer(), "%s  %s\n", time.Now().UTC().Format("15:04:05"), human.Printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(s, "%s  %s\n", time.Now().UTC().Format("15:04:05"), human.Printable(fmt.Sprintf(format, args...)))
 }
 
 // end leaves what is shown as it is.
-func (s *scenarioProgress) end() {
-	if s.show != nil {
-		s.show.Close()
-	}
-	s.show = nil
-}
+func (s *scenarioProgress) end() { s.showBy(nil) }
