@@ -158,10 +158,10 @@ func (l *Lab) playable(side string, f scenario.Fault) error {
 		return nil
 	case "loss", "delay", "partition":
 		switch {
+		case l.cfg.Ocean != OceanTUN && what == "loss":
+			return fmt.Errorf("%s: fault.kind: %s: %w", side, f.Kind, errNoPackets)
 		case l.cfg.Ocean == OceanOff:
 			return fmt.Errorf("%s: fault.kind: %s: %w", side, f.Kind, errNoOcean)
-		case l.cfg.Ocean == OceanProxy && what == "loss":
-			return fmt.Errorf("%s: fault.kind: %s: %w: TCP proxies lose no packets: run the lab as root on Linux", side, f.Kind, scenario.ErrCannotPlay)
 		case l.cfg.Ocean == OceanProxy && kind.Target == scenario.TargetWorker:
 			return fmt.Errorf("%s: fault.kind: %s: %w: TCP proxies stand before brokers only: run the lab as root on Linux", side, f.Kind, scenario.ErrCannotPlay)
 		}

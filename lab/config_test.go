@@ -124,7 +124,7 @@ func TestCheckReportsMistakesAtOnce(t *testing.T) {
 		"more than there fit": {func(c *scenario.Config) { c.Source.Brokers = 31 }, true, []string{"brokers: 31", "room for 30"}},
 		"network without an ocean": {func(c *scenario.Config) {
 			c.Source.Fault = scenario.Fault{Kind: "broker-loss", Victims: []int{0}, Percent: 10, Duration: scenario.Duration(time.Minute)}
-		}, true, []string{"source: fault.kind: broker-loss", "no ocean", "root"}},
+		}, true, []string{"source: fault.kind: broker-loss", "carries no packets", "root"}},
 		"several, and one that cannot be": {func(c *scenario.Config) {
 			c.Source.KafkaMode, c.Source.Partitions = scenario.KRaft, 0
 		}, false, []string{"partitions: 0"}},

@@ -120,8 +120,11 @@ func (l *Lab) chooseOcean() error {
 	if l.cfg.Ocean == OceanTUN || !errors.Is(err, ocean.ErrUnavailable) {
 		return fmt.Errorf("the ocean: %w", err)
 	}
-	l.cfg.Ocean = OceanOff
-	l.out.say("no ocean between the clusters: %v", err)
+	if l.cfg.Loss > 0 {
+		return fmt.Errorf("the ocean: loss is %v, which TCP proxies, the ocean that is left, cannot have: %w", l.cfg.Loss, err)
+	}
+	l.cfg.Ocean = OceanProxy
+	l.out.say("TCP proxies stand in for the ocean, and cannot lose packets: %v", err)
 	return nil
 }
 
@@ -173,6 +176,11 @@ func (l *Lab) Provides(feature string) error {
 	case scenario.FeatureOcean:
 		if l.cfg.Ocean == OceanOff {
 			return errNoOcean
+		}
+		return nil
+	case scenario.FeaturePackets:
+		if l.cfg.Ocean != OceanTUN {
+			return errNoPackets
 		}
 		return nil
 	case scenario.FeatureSlowDisk:

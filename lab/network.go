@@ -57,7 +57,7 @@ const outside = ocean.Outside
 
 // Kinds of ocean that a lab can have.
 const (
-	OceanAuto  = "auto"  // tun where it can be had, else off
+	OceanAuto  = "auto"  // tun where it can be had, else proxy
 	OceanOff   = "off"   // one loopback device
 	OceanTUN   = "tun"   // network namespaces and TUN devices, which need root on Linux
 	OceanProxy = "proxy" // TCP proxies
@@ -106,6 +106,8 @@ func (l *loopback) notes() []string {
 }
 
 var errNoOcean = fmt.Errorf("%w: the lab has no ocean: run it as root on Linux, or with --ocean=%s", scenario.ErrCannotPlay, OceanProxy)
+
+var errNoPackets = fmt.Errorf("%w: the lab's ocean carries no packets: run it as root on Linux", scenario.ErrCannotPlay)
 
 func (*loopback) disturb(string, ocean.Link) error  { return errNoOcean }
 func (*loopback) disturbOne(seat, ocean.Link) error { return errNoOcean }

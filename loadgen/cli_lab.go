@@ -101,7 +101,7 @@ What you do to them in the meantime is marked in the report by loadgen mark.`,
 // labFlags adds the flags of how the lab uses this machine, or clusters that exist.
 func (a *app) labFlags(cmd *cobra.Command, c *lab.Config) {
 	f := cmd.Flags()
-	f.StringVar(&c.Ocean, "ocean", c.Ocean, "what lies between the clusters: tun (network namespaces and an emulator; needs root on Linux), proxy (TCP proxies), off, or auto (tun where it can be had, else off)")
+	f.StringVar(&c.Ocean, "ocean", c.Ocean, "what lies between the clusters: tun (network namespaces and an emulator; needs root on Linux), proxy (TCP proxies), off, or auto (tun where it can be had, else proxy)")
 	f.DurationVar(&c.Delay, "delay", c.Delay, "delay of each packet that crosses the ocean, one way")
 	f.DurationVar(&c.Jitter, "jitter", c.Jitter, "how far that delay varies")
 	f.Float64Var(&c.Loss, "loss", c.Loss, "percent of the packets that the ocean loses")

@@ -202,7 +202,7 @@ func TestLabTrouble(t *testing.T) {
 	loadgen(t, nil, append(existing, "--destination-bootstrap", nothing, "--kill", "source")...).want(t, exitTrouble, `kill is "source"`, "loadgen mark")
 }
 
-// An ocean that is asked for and cannot be had is an error; one that is not asked for is left out.
+// An ocean that is asked for and cannot be had is an error; another stands in for one that is not asked for.
 func TestLabOceanNeedsRoot(t *testing.T) {
 	who := &syscall.SysProcAttr{}
 	if os.Geteuid() == 0 {
@@ -212,7 +212,7 @@ func TestLabOceanNeedsRoot(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	for ocean, want := range map[string]string{"tun": "root", "auto": "no ocean between the clusters"} {
+	for ocean, want := range map[string]string{"tun": "root", "auto": "TCP proxies stand in for the ocean"} {
 		cmd := exec.CommandContext(t.Context(), reachable(t), "lab", "--ocean", ocean, "--java", "/nonexistent/java", "--output", filepath.Join(dir, ocean))
 		cmd.Env, cmd.SysProcAttr, cmd.Dir = environment(), who, "/"
 		out, err := cmd.CombinedOutput()

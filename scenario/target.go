@@ -48,6 +48,7 @@ const EndSuffix = verdict.EndSuffix
 // Features that a scenario may need of a target, beside what its Config says.
 const (
 	FeatureOcean    = "ocean"    // a network between the regions whose delay, loss and partition can be set
+	FeaturePackets  = "packets"  // such a network that carries packets: what a connection carries is bounded by its socket buffers and by loss
 	FeatureSlowDisk = "slowDisk" // brokers whose disk can be slowed down
 	FeatureClock    = "clock"    // load tools whose clock can be set wrong
 	FeatureRoot     = "root"     // the rights of root
@@ -57,6 +58,7 @@ const (
 func Features() map[string]string {
 	return map[string]string{
 		FeatureOcean:    "a network between the regions whose delay, loss and partition can be set",
+		FeaturePackets:  "a network between the regions that carries packets, so that socket buffers and loss bound what a connection carries",
 		FeatureSlowDisk: "brokers whose disk can be slowed down",
 		FeatureClock:    "load tools whose clock can be set wrong",
 		FeatureRoot:     "the rights of root",
