@@ -717,10 +717,11 @@ func (e *evidence) input(cfg Config, final bool) *verdict.Input {
 		}
 		in.Source[tp] = &log
 	}
-	for _, known := range []map[ledger.Stream][]ledger.Sample{e.kept.Samples, e.kept.Firsts} {
-		for key := range known {
-			in.Samples[key] = e.places(key)
-		}
+	for key, x := range e.kept.Samples {
+		in.Samples[key] = slices.Clone(x)
+	}
+	for key := range e.kept.Firsts {
+		in.Samples[key] = e.places(key)
 	}
 	for key, x := range e.kept.LookedUp {
 		in.LookedUp[key] = &verdict.Lookup{Present: x.Present.Clone(), Absent: x.Absent.Clone()}
