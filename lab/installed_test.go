@@ -61,12 +61,13 @@ func (r *real) breakWorker(next scenario.Config) {
 	}
 }
 
-// probe makes a probe's topic, which nobody has told the replicator of.
+// probe makes a probe's topic, which nobody has told the replicator of. It writes without zstd, which both replicators' clients
+// do not know: the worker of uReplicator that reads it stops for good, with all of its partitions.
 func (r *real) probe() {
 	r.Helper()
 	var c probe.Config
 	c.SetDefaults()
-	c.Probe = probe.Fidelity
+	c.Probe, c.Compressions = probe.Fidelity, []string{"none", "gzip", "snappy", "lz4"}
 	doc, err := probe.Run(r.Context(), c, probe.Deps{
 		Source: r.lab.ClientOptions(Source), Destination: r.lab.ClientOptions(Destination), Logger: slog.New(slog.DiscardHandler), Made: r.lab.Adopt,
 	})

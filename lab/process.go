@@ -84,7 +84,8 @@ type process struct {
 	err     error         // exec.Cmd.Wait's; to be read once done is closed
 }
 
-// start starts a child. Its output is appended to its log, so a broker that returns goes on in the same file.
+// start starts a child. Its output is appended to its log, so a broker that returns goes on in the same file. Of what each
+// start says the log keeps maxLog, and the end.
 func (s *supervisor) start(c command) (*process, error) {
 	log := strings.ReplaceAll(c.name, " ", "-") + ".log"
 	p := &process{name: c.name, log: filepath.Join(s.logs, log), kept: filepath.Join(cmp.Or(s.kept, s.logs), log), done: make(chan struct{})}
@@ -100,9 +101,10 @@ func (s *supervisor) start(c command) (*process, error) {
 	p.cmd.Dir = s.dir
 	p.cmd.Env = append(childEnvironment(), "TMPDIR="+s.dir)
 	p.cmd.Env = append(p.cmd.Env, c.env...)
-	p.cmd.Stdout, p.cmd.Stderr = file, file
+	said := &boundedLog{name: c.name, file: file, left: maxLog}
+	p.cmd.Stdout, p.cmd.Stderr = said, said
 	if c.tee != nil {
-		p.cmd.Stdout = io.MultiWriter(file, c.tee)
+		p.cmd.Stdout = io.MultiWriter(said, c.tee)
 	}
 	p.cmd.SysProcAttr = childAttributes()
 	p.cmd.WaitDelay = 5 * time.Second
@@ -122,7 +124,7 @@ func (s *supervisor) start(c command) (*process, error) {
 	p.started = time.Now()
 	s.running[p] = struct{}{}
 	go func() {
-		p.err = errors.Join(p.cmd.Wait(), file.Close())
+		p.err = errors.Join(p.cmd.Wait(), said.Close())
 		unasked := !p.asked.Load()
 		if unasked && c.unasked == nil {
 			s.fail(p.unasked())

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -124,6 +125,30 @@ func TestLastWordsAreThoseThatSayWhy(t *testing.T) {
 		if strings.Contains(err.Error(), not) {
 			t.Errorf("%q is in: %v", not, err)
 		}
+	}
+}
+
+// A process that says more than a log keeps must not fill the disk, be held up or die of it; what it says first and last stays.
+func TestALogIsBounded(t *testing.T) {
+	s := testSupervisor(t)
+	p, err := s.start(command{name: "chatterer", argv: []string{"sh", "-c", fmt.Sprintf("echo first; yes | head -c %d; echo last, to stderr >&2; exit 3", 2*maxLog)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.done
+	contains(t, p.unasked(), "exit status 3", "last, to stderr")
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(text) < maxLog || len(text) > maxLog+2*maxLogEnd {
+		t.Errorf("the log has %d bytes", len(text))
+	}
+	if left := fmt.Sprintf("… %d bytes are left out here", int64(2*maxLog+len("first\nlast, to stderr\n")-maxLog-maxLogEnd)); !bytes.Contains(text, []byte(left)) {
+		t.Errorf("the log does not say %q", left)
+	}
+	if !bytes.HasPrefix(text, []byte("first\n")) || !bytes.HasSuffix(text, []byte("last, to stderr\n")) {
+		t.Errorf("the log begins %q and ends %q", text[:10], text[len(text)-20:])
 	}
 }
 

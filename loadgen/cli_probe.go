@@ -101,6 +101,8 @@ made no progress for --idle.`)
 	f.DurationVar(&c.Settle, "settle", c.Settle, "watch the destination for what comes late for so long, after all has arrived")
 	switch name {
 	case probe.Fidelity:
+		f.StringSliceVar(&c.Compressions, "compression", c.Compressions, "compressions to write with; a replicator with an old client may stop at one that it does not know")
+		completeWith(cmd, "compression", probe.Compressions()...)
 		f.BoolVar(&c.Negative, "negative-timestamp", c.Negative, "send a record with a timestamp before 1970 in the end; MirrorMaker 2 stops at it for good")
 	case probe.Offsets:
 		f.IntVar(&c.Records, "records", c.Records, "records in each partition")

@@ -438,10 +438,12 @@ func probeConfig(name string, settings map[string]string) (probe.Config, error) 
 			err = c.ProducerLimit.Set(value)
 		case "mustArrive":
 			err = c.MustArrive.Set(value)
+		case "compressions":
+			c.Compressions = strings.Split(value, ",")
 		case "negativeTimestamp":
 			c.Negative, err = strconv.ParseBool(value)
 		default:
-			err = errors.New("is not known: use idle, settle, partitions, records, maxReread, producerLimit, mustArrive or negativeTimestamp")
+			err = errors.New("is not known: use idle, settle, partitions, records, maxReread, producerLimit, mustArrive, compressions or negativeTimestamp")
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("probeSettings: %s: %w", key, err))

@@ -60,15 +60,24 @@ type sample struct {
 
 // codec is a compression that Kafka has.
 type codec struct {
-	name string
+	name, label string
 	kgo.CompressionCodec
 }
 
 func codecs() []codec {
 	return []codec{
-		{"no compression", kgo.NoCompression()}, {"gzip", kgo.GzipCompression()}, {"snappy", kgo.SnappyCompression()},
-		{"lz4", kgo.Lz4Compression()}, {"zstd", kgo.ZstdCompression()},
+		{"none", "no compression", kgo.NoCompression()}, {"gzip", "gzip", kgo.GzipCompression()},
+		{"snappy", "snappy", kgo.SnappyCompression()}, {"lz4", "lz4", kgo.Lz4Compression()}, {"zstd", "zstd", kgo.ZstdCompression()},
 	}
+}
+
+// Compressions are the names of all that the probe fidelity can write with, as Kafka's compression.type has them.
+func Compressions() []string {
+	var names []string
+	for _, c := range codecs() {
+		names = append(names, c.name)
+	}
+	return names
 }
 
 // every is all 256 bytes, which is no text.
@@ -171,13 +180,16 @@ func (r *run) runFidelity(ctx context.Context) error {
 	}
 	defer client.Close()
 	for _, c := range codecs() {
+		if !slices.Contains(r.cfg.Compressions, c.name) {
+			continue
+		}
 		compressing, err := r.writer(kgo.ProducerBatchCompression(c.CompressionCodec))
 		if err != nil {
 			return err
 		}
 		var all []*kgo.Record
 		for p := range r.partitions {
-			for _, s := range r.samples(p, c.name, base, old) {
+			for _, s := range r.samples(p, c.label, base, old) {
 				written[p] = append(written[p], s)
 				all = append(all, s.record)
 			}
@@ -185,7 +197,7 @@ func (r *run) runFidelity(ctx context.Context) error {
 		err = r.write(ctx, compressing, all...)
 		compressing.Close()
 		if err != nil {
-			return fmt.Errorf("with %s: %w", c.name, err)
+			return fmt.Errorf("with compression %s: %w", c.name, err)
 		}
 	}
 	// Batches of one record.

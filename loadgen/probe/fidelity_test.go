@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,6 +31,26 @@ func TestFidelityOfARightCopier(t *testing.T) {
 	cfg := defaults(Fidelity, "probe-created")
 	cfg.ReplicatorCreates = true
 	right(t, probing(t, p, cfg, copier{creates: map[string]string{"retention.ms": "-1"}}))
+}
+
+// A replicator that does not know one compression can be asked about the others.
+func TestFidelityWithoutACompression(t *testing.T) {
+	t.Parallel()
+	p := clusters(t)
+	old := copier{change: func(r *kgo.Record) []*kgo.Record {
+		if bytes.Contains(r.Value, []byte("zstd")) {
+			return nil
+		}
+		return []*kgo.Record{r}
+	}}
+	cfg := defaults(Fidelity, "probe-with-zstd")
+	cfg.Idle = time.Second
+	if doc := probing(t, p, cfg, old); doc.Outcome == verdict.Holds {
+		t.Error("a copier without zstd holds with zstd")
+	}
+	cfg = defaults(Fidelity, "probe-without-zstd")
+	cfg.Compressions = []string{"none", "gzip", "snappy", "lz4"}
+	right(t, probing(t, p, cfg, old))
 }
 
 // Every mistake a copier can make is found, and named.

@@ -61,6 +61,9 @@ type Config struct {
 	// still asks for the topic may complain, or even make it again.
 	Remove bool
 
+	// Compressions are those that the probe fidelity writes with, of Compressions(). A replicator whose client does not
+	// know one may stop at it, and show nothing else.
+	Compressions []string
 	// Negative has the probe fidelity send a record with a timestamp before 1970 in
 	// the end, at which MirrorMaker 2 stops for good.
 	Negative bool
@@ -86,7 +89,7 @@ type Config struct {
 // SetDefaults sets every field to its default. Call it before the user's
 // settings are read.
 func (c *Config) SetDefaults() {
-	*c = Config{Partitions: 3, Idle: time.Minute, Settle: 2 * time.Second, Records: 200, MaxReread: -1, ProducerLimit: 1 << 20}
+	*c = Config{Partitions: 3, Idle: time.Minute, Settle: 2 * time.Second, Records: 200, MaxReread: -1, ProducerLimit: 1 << 20, Compressions: Compressions()}
 }
 
 // Validate reports every mistake in c at once.
@@ -120,6 +123,17 @@ func (c *Config) Validate() error {
 			refuse("allow %q: probe %s has no such check: use some of %s", name, c.Probe, strings.Join(kind.checkNames(), ", "))
 		case slices.Contains(c.Allow[:i], name):
 			refuse("allow %q is given twice", name)
+		}
+	}
+	if c.Probe == Fidelity && len(c.Compressions) == 0 {
+		refuse("no compressions: use some of %s", strings.Join(Compressions(), ", "))
+	}
+	for i, name := range c.Compressions {
+		switch {
+		case !slices.Contains(Compressions(), name):
+			refuse("compression %q: use some of %s", name, strings.Join(Compressions(), ", "))
+		case slices.Contains(c.Compressions[:i], name):
+			refuse("compression %q is given twice", name)
 		}
 	}
 	if c.Records < 2 || c.Records > 100_000 {
@@ -156,7 +170,7 @@ func (c *Config) settings() map[string]string {
 	}
 	switch c.Probe {
 	case Fidelity:
-		s["negative"] = strconv.FormatBool(c.Negative)
+		s["compressions"], s["negative"] = strings.Join(c.Compressions, ","), strconv.FormatBool(c.Negative)
 	case Offsets:
 		s["records"], s["group"], s["max_reread"] = strconv.Itoa(c.Records), c.Group, strconv.Itoa(c.MaxReread)
 	case Compaction:

@@ -404,6 +404,9 @@ func TestMistakesInTheConfiguration(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
+		{func(c *Config) { c.Compressions = []string{"gzip", "brotli"} }, `compression "brotli": use some of none, gzip, snappy, lz4, zstd`},
+		{func(c *Config) { c.Compressions = []string{"gzip", "gzip"} }, `compression "gzip" is given twice`},
+		{func(c *Config) { c.Compressions = nil }, "no compressions: use some of none"},
 		{func(c *Config) { c.Allow = []string{"tombstones"} }, "probe fidelity has no such check: use some of source, delivered"},
 		{func(c *Config) { c.Allow = []string{"keys", "keys"} }, `allow "keys" is given twice`},
 		{func(c *Config) { c.Probe, c.ReplicatorCreates = Sizes, true }, "it makes the topic there itself"},
