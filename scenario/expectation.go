@@ -286,6 +286,19 @@ func duration(seconds float64) string {
 // never is a time that nothing measured can reach, in seconds.
 const never = float64(latency.MaxValue) / 1e6
 
+// longestOutage is the part of an outage between two times, in Unix microseconds, that is the longest, in seconds.
+func longestOutage(v *verdict.Verdict, from, to int64) float64 {
+	var longest float64
+	for _, t := range v.Topics {
+		for _, p := range t.Partitions {
+			for _, o := range p.Outages {
+				longest = max(longest, float64(min(o.To, to)-max(o.From, from))/1e6)
+			}
+		}
+	}
+	return longest
+}
+
 // measure reads the quantity from the document.
 func (e *Expectation) measure(doc *verdict.Document) (value float64, ok bool) {
 	v := &doc.Verdict
@@ -321,14 +334,7 @@ func (e *Expectation) measure(doc *verdict.Document) (value float64, ok bool) {
 		}
 		return value, ok
 	case e.quantity == "outage":
-		for _, t := range v.Topics {
-			for _, p := range t.Partitions {
-				for _, o := range p.Outages {
-					value = max(value, float64(min(o.To, to)-max(o.From, from))/1e6)
-				}
-			}
-		}
-		return value, true
+		return longestOutage(v, from, to), true
 	case e.quantity == "rpo" || e.quantity == "rpo_records" || e.quantity == "duplicates":
 		for _, p := range doc.Timeline {
 			if end := (p.Second + 1) * 1_000_000; end <= from || end > to {

@@ -36,6 +36,22 @@ func document() *verdict.Document {
 	return d
 }
 
+// What runs are compared by is what expectations are judged by: what was before the steady state is the start of the target.
+func TestFiguresCountFromTheSteadyState(t *testing.T) {
+	d := document()
+	d.Verdict.Latency[1].From = 10e6
+	p := &d.Verdict.Topics[0].Partitions[0]
+	p.Outages = []verdict.Outage{{From: 1e6, To: 12e6}, {From: 18e6, To: 23e6}}
+	d.Timeline[3].RPOSeconds = 30
+	if f := figures(d); f.OutageSeconds != 5 || f.RPOSeconds != 12 {
+		t.Errorf("the longest outage is of %v s and the worst RPO of %v s, not 5 and 12", f.OutageSeconds, f.RPOSeconds)
+	}
+	d.Verdict.Latency = d.Verdict.Latency[:1] // the state was never steady
+	if f := figures(d); f.OutageSeconds != 11 || f.RPOSeconds != 30 {
+		t.Errorf("without a steady state the longest outage is of %v s and the worst RPO of %v s, not 11 and 30", f.OutageSeconds, f.RPOSeconds)
+	}
+}
+
 func TestExpectationsAreJudged(t *testing.T) {
 	s := &Scenario{Steps: []Step{{Phase: "fault"}, {Phase: "recovered"}}}
 	for i := range s.Steps {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -118,8 +119,8 @@ type Figures struct {
 	Duplicates      uint64   `json:"duplicates"`
 	Reordered       uint64   `json:"reordered"`
 	Misplaced       uint64   `json:"misplaced"`
-	OutageSeconds   float64  `json:"outage_s"`
-	RPOSeconds      float64  `json:"rpo_s"` // the worst since the steady state
+	OutageSeconds   float64  `json:"outage_s"` // the longest since the steady state
+	RPOSeconds      float64  `json:"rpo_s"`    // the worst since the steady state
 	RPORecords      uint64   `json:"rpo_records"`
 	RecoverySeconds *float64 `json:"recovery_s"` // the longest; -1: it never recovered
 	SteadyP99Millis *float64 `json:"steady_p99_ms"`
@@ -133,12 +134,11 @@ func figures(doc *verdict.Document) *Figures {
 		Expected: c.Expected, Received: c.Received, Lost: c.Lost, Undelivered: c.Undelivered, DestinationLost: c.DestinationLost,
 		Duplicates: c.Duplicates, Reordered: c.Reordered, Misplaced: c.Misplaced, Bottleneck: v.Bottleneck.Component,
 	}
-	outage := verdict.Expectation{Quantity: "outage"}
-	f.OutageSeconds, _ = outage.Value(v)
 	var steady int64
 	if p := phase(v, PhaseSteady); p != nil {
 		steady = p.From
 	}
+	f.OutageSeconds = longestOutage(v, steady, math.MaxInt64)
 	for _, p := range doc.Timeline {
 		if (p.Second+1)*1_000_000 > steady {
 			f.RPOSeconds, f.RPORecords = max(f.RPOSeconds, p.RPOSeconds), max(f.RPORecords, p.Pending)
