@@ -663,9 +663,7 @@ func (x *run) playSteps(ctx context.Context, baseline Config) *verdict.Document 
 	}
 	x.metrics(ctx)
 	x.say("draining")
-	draining, cancel := context.WithTimeout(ctx, x.cfg.DrainTimeout)
-	defer cancel()
-	doc, err := x.target.Drain(draining)
+	doc, err := x.drain(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			x.doubt("there is no final verdict: %v", err)
@@ -673,6 +671,29 @@ func (x *run) playSteps(ctx context.Context, baseline Config) *verdict.Document 
 		return nil
 	}
 	return doc
+}
+
+// drain has the target end the load, tells meanwhile what arrives, and returns the final verdict.
+func (x *run) drain(ctx context.Context) (doc *verdict.Document, err error) {
+	draining, cancel := context.WithTimeout(ctx, x.cfg.DrainTimeout)
+	defer cancel()
+	asking, enough := context.WithCancel(draining)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer enough()
+		doc, err = x.target.Drain(draining)
+	}()
+	tick := time.NewTicker(x.cfg.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return doc, err
+		case <-tick.C:
+			_ = x.ask(asking) // what runs is being stopped, the auditor too in the end
+		}
+	}
 }
 
 // probe makes the scenario's probe while the load runs. The error is that ctx has ended or the target is
@@ -800,6 +821,22 @@ func (x *run) look(ctx context.Context, wait time.Duration) error {
 		return ctx.Err()
 	case <-timer.C:
 	}
+	err := x.ask(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && time.Since(x.heard) > x.cfg.SilentAfter:
+		x.doubt("the target has told nothing for %s: %v", human.Seconds(time.Since(x.heard).Seconds()), err)
+		return err
+	}
+	if time.Since(x.saved) > saveEvery {
+		x.save()
+	}
+	return nil
+}
+
+// ask asks the target for the verdict so far, and tells it.
+func (x *run) ask(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	doc, err := x.target.Status(asking)
@@ -811,17 +848,11 @@ func (x *run) look(ctx context.Context, wait time.Duration) error {
 		for i := range x.res.Discoveries {
 			x.res.Discoveries[i].look(doc)
 		}
-	case time.Since(x.heard) > x.cfg.SilentAfter:
-		x.doubt("the target has told nothing for %s: %v", human.Seconds(time.Since(x.heard).Seconds()), err)
-		return err
 	default:
 		x.deps.Logger.Debug("the target does not answer", "error", err)
 	}
 	x.tell(x.entry, x.phase, "", x.doc)
-	if time.Since(x.saved) > saveEvery {
-		x.save()
-	}
-	return nil
+	return err
 }
 
 // saveEvery is how often what is known so far is written, for a runner that is killed.

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/loadgen/verdict"
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
@@ -123,4 +127,80 @@ func TestWhereNoProbeCanBeMade(t *testing.T) {
 	if got := results[0]; got.Outcome != scenario.NotPlayed || !strings.Contains(got.Reasons[0], "probe: fidelity: cannot be played here: nothing is out of reach") {
 		t.Errorf("%s: %q", got.Outcome, got.Reasons)
 	}
+}
+
+// late is a target whose replicator finds a new topic only when the load is over, as Brooklin may.
+type late struct {
+	nothing
+	draining chan struct{} // closed when the drain has begun
+	asked    atomic.Int32  // how often it was asked since
+}
+
+func (*late) Check([]scenario.Config) error                   { return nil }
+func (*late) Start(context.Context, scenario.Config) error    { return nil }
+func (*late) Converge(context.Context, scenario.Config) error { return nil }
+func (*late) Mark(context.Context, verdict.Event) error       { return nil }
+func (*late) Stop(context.Context) error                      { return nil }
+func (l *late) document(final bool, found bool) *verdict.Document {
+	topics := []verdict.Topic{{Name: "load", Partitions: []verdict.Partition{{Counts: verdict.Counts{Received: 1}}}}, {Name: "load-2", Partitions: []verdict.Partition{{}}}}
+	if found {
+		topics[1].Partitions[0].Counts.Received = 1
+	}
+	return &verdict.Document{Verdict: verdict.Verdict{At: time.Now().UnixMicro(), Final: final, Outcome: verdict.Holds, Topics: topics}}
+}
+
+func (l *late) Status(ctx context.Context) (*verdict.Document, error) {
+	select {
+	case <-l.draining:
+		return l.document(false, l.asked.Add(1) > 3), ctx.Err()
+	default:
+		return l.document(false, false), ctx.Err()
+	}
+}
+
+func (l *late) Drain(context.Context) (*verdict.Document, error) {
+	close(l.draining)
+	time.Sleep(6 * time.Minute)
+	return l.document(true, true), nil
+}
+
+// The drain may take minutes: what arrives in it is told, and what is found in it has been found then, not at its end.
+func TestTheDrainIsWatched(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "late.yaml")
+	text := "name: late\nabout: a topic\nduration: 20s\nsteps:\n  - after: 10s\n    side: destination\n    change: {topics: [load, load-2]}\n  - after: 0s\n    side: source\n    phase: change\n    change: {topics: [load, load-2]}\n" +
+		"expectations:\n  - {expect: discovery.topics <= 10m, why: it is found}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output := filepath.Join(t.TempDir(), "results")
+	synctest.Test(t, func(t *testing.T) {
+		var c scenario.RunConfig
+		c.SetDefaults()
+		c.Output = output
+		l := &late{draining: make(chan struct{})}
+		told := 0
+		r, err := scenario.NewRunner(c, scenario.RunDeps{
+			Logger: slog.New(slog.DiscardHandler),
+			Target: func(string) (scenario.Target, error) { return l, nil },
+			Progress: func(p scenario.Progress) {
+				if p.Phase == scenario.PhaseDrain && p.Message == "" && p.Document != nil {
+					told++
+				}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		results, err := r.Run(t.Context(), []string{file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told < 300 {
+			t.Errorf("in six minutes of drain what arrives was told %d times", told)
+		}
+		// Ten seconds of load are left after the change, and the fourth look of the drain finds it.
+		if d := results[0].Discoveries; len(d) != 1 || !d[0].Complete || d[0].Seconds < 10 || d[0].Seconds > 20 {
+			t.Errorf("found: %+v", d)
+		}
+	})
 }

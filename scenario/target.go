@@ -16,7 +16,7 @@ var ErrCannotPlay = errors.New("cannot be played here")
 
 // Target is where a scenario is played: it converges on a Config. Its methods are called by one
 // goroutine at a time, in the order Check, Start, any number of Converge, Mark and Status, Drain, and
-// Stop in any case.
+// Stop in any case; Status by another while Drain lasts.
 type Target interface {
 	// Name is how --target calls it.
 	Name() string
