@@ -49,14 +49,17 @@ lint: ## The linter, with .golangci.yml; go vet is one of its parts
 # cloud SDKs among them, for ten minutes on a machine without caches.
 TEST := go test -vet=off -timeout 20m
 
-check: ## All tests; those of load tools and lab with the race detector, and what it would distort without
+SOAK := go test -vet=off -count=1 -tags soak -run 'TestSoak$$' ./lab
+
+check: ## All tests; those of load tools and lab with the race detector, and what it would distort without; a soak of 3 minutes
 	$(TEST) $(INFRA)
 	$(TEST) -race $(filter-out $(INFRA),$(shell go list ./...))
 	$(TEST) -run 'Heap|Alloc|Mistakes' ./loadgen/...
 	$(TEST) -v -run 'TestHistories$$' ./loadgen/verdict
+	$(SOAK) -timeout 40m -args --report $(CURDIR)/soak-report --duration 3m
 
-soak: setup ## Break load tools, ledger brokers and network at random on real Kafka for an hour, or ARGS='--duration 5m --seed 7'; --plant all must fail; not in make test
-	go test -vet=off -count=1 -timeout 0 -tags soak -v -run 'TestSoak$$' ./lab -args --report $(CURDIR)/soak-report $(ARGS)
+soak: setup ## Break load tools, ledger brokers and network at random on real Kafka for an hour, or ARGS='--duration 5m --seed 7'; --plant all must fail
+	$(SOAK) -v -timeout 0 -args --report $(CURDIR)/soak-report $(ARGS)
 
 test-dashboards: setup ## Every expression of dashboards and rules against a Prometheus that watches the lab; takes some minutes
 	go test -vet=off -timeout 60m -tags dashboards -v -run 'TestEveryExpressionHasDataOfARealRun$$' ./lab
