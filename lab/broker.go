@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"github.com/AppsFlyer/kafka-mirror-tester/scenario"
 )
@@ -71,25 +72,51 @@ func (c *Cluster) thaw(b *broker) error {
 
 // bringUp starts a broker that does not run on its disk and address, and returns when the controller has
 // taken it in. It waits first until the cluster has noticed its end: a broker that returns earlier finds
-// its own id still taken, and ends. One that is no more meant to be there is left alone. Call it with
-// b.op held.
+// its own id still taken, and ends. One that ends before it is taken in is started again, as a container would be: on a
+// machine that is too busy its session with ZooKeeper runs out while it starts. One that is no more meant to be there is
+// left alone. Call it with b.op held.
 func (c *Cluster) bringUp(ctx context.Context, b *broker) error {
 	ctx, end := c.sup.during(ctx)
 	defer end()
 	if b.removed || c.running(b) != nil {
 		return nil
 	}
+	for try := 1; ; try++ {
+		err := c.bringUpOnce(ctx, b)
+		if !errors.Is(err, errBrokerEnded) || try == brokerStarts {
+			return err
+		}
+		c.dirs.logger.Warn("a broker ended while it started, and is started again", "error", err)
+	}
+}
+
+// brokerStarts is how often a broker may be started until it is taken in.
+const brokerStarts = 5
+
+var errBrokerEnded = errors.New("it ended while it started")
+
+func (c *Cluster) bringUpOnce(ctx context.Context, b *broker) error {
 	if err := c.waitUnregistered(ctx, b.id); err != nil {
 		return err
 	}
-	if err := c.startProcess(b); err != nil {
+	var taken atomic.Bool
+	p, err := c.startProcess(b, func(p *process) {
+		if taken.Load() {
+			c.sup.fail(p.unasked())
+		}
+	})
+	if err != nil {
 		return err
 	}
 	ask, err := c.ask(b)
 	if err != nil {
 		return err
 	}
-	return await(ctx, c.limit, fmt.Sprintf("%s broker %d", c.side, b.id), func(ctx context.Context) error {
+	what := fmt.Sprintf("%s broker %d", c.side, b.id)
+	err = await(ctx, c.limit, what, func(ctx context.Context) error {
+		if !p.alive() {
+			return fmt.Errorf("%w: %w", errBrokerEnded, p.ended())
+		}
 		// Its own view: it knows nothing until the controller has told it, where others may not have
 		// heard of its death yet.
 		m, err := metadata(ctx, ask)
@@ -100,7 +127,12 @@ func (c *Cluster) bringUp(ctx context.Context, b *broker) error {
 			return errors.New("the controller has not taken it in yet")
 		}
 		return nil
-	})
+	}, func(err error) bool { return errors.Is(err, errBrokerEnded) })
+	taken.Store(true)
+	if err == nil && !p.alive() { // before the end of it was a failure
+		return fmt.Errorf("%s: %w: %w", what, errBrokerEnded, p.ended())
+	}
+	return err
 }
 
 // unmount has a broker that has ended give its disk up.

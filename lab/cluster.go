@@ -344,7 +344,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	all := c.members()
 	for _, b := range all {
-		if err := c.startProcess(b); err != nil {
+		if _, err := c.startProcess(b, nil); err != nil {
 			return err
 		}
 	}
@@ -371,28 +371,29 @@ func (c *Cluster) view(ctx context.Context, b *broker, topics ...string) (*kmsg.
 	return metadata(ctx, ask, topics...)
 }
 
-// startProcess writes the broker's configuration and starts it. Nobody else may do so at the same time.
-func (c *Cluster) startProcess(b *broker) error {
+// startProcess writes the broker's configuration and starts it. Nobody else may do so at the same time. For unasked see
+// command.
+func (c *Cluster) startProcess(b *broker, unasked func(*process)) (*process, error) {
 	properties, err := c.properties(b)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := writeProperties(c.brokerConfig(b), properties); err != nil {
-		return err
+		return nil, err
 	}
 	start := c.jvm.command(fmt.Sprintf("%s broker %d", c.side, b.id), brokerHeap, "kafka.Kafka", c.brokerConfig(b))
-	start.in = c.at(b).start()
+	start.in, start.unasked = c.at(b).start(), unasked
 	if err := c.jvm.watch.java(&start, replicators.KafkaProcess, c.side, b.pod(), c.at(b)); err != nil {
-		return err
+		return nil, err
 	}
 	p, err := c.sup.start(start)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b.proc = p
-	return nil
+	return p, nil
 }
 
 // pod is what its pod would be called.

@@ -46,6 +46,8 @@ func (r *real) baseline(replicator string) testConfig {
 	base.Source.Brokers, base.Destination.Brokers, base.Destination.ReplicationFactor = 2, 1, 1
 	base.Destination.Replicator, base.Destination.ReplicatorConfig = replicator, nil
 	base.Destination.Workers = 2
+	day := scenario.Duration(24 * time.Hour) // the truth is read from both logs in the end
+	base.Source.Retention, base.Destination.Retention = day, day
 	return base
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,7 +34,8 @@ func TestRealKafkaConverges(t *testing.T) {
 	r := newReal(t)
 	cfg := r.lab.cfg
 	cfg.Ocean, cfg.Delay = OceanAuto, 10*time.Millisecond
-	l, err := New(cfg, slog.New(slog.DiscardHandler), testOutput{t})
+	warnings := make(chan string, 100)
+	l, err := New(cfg, slog.New(warned{slog.DiscardHandler, warnings}), testOutput{t})
 	r.must(err)
 	r.lab = l
 	t.Cleanup(func() {
@@ -97,6 +99,8 @@ func TestRealKafkaConverges(t *testing.T) {
 	if b, err := l.Source.broker(0); err == nil && b.disk != nil && b.disk.Delayed() == 0 {
 		t.Error("the slow disk has delayed nothing")
 	}
+	t.Log("a broker that ends while it starts")
+	r.endsWhileItStarts(1, warnings)
 	r.must(l.Source.WaitInSync(t.Context(), l.cfg.StartTimeout, 1, "load", "load2")) // else the broker that goes next may have the only copy
 
 	t.Log("and back")
@@ -121,6 +125,45 @@ func TestRealKafkaConverges(t *testing.T) {
 	}
 	r.drain(fewer)
 	r.stop()
+}
+
+// warned is a log of which only the warnings are heard.
+type warned struct {
+	slog.Handler
+	warnings chan<- string
+}
+
+func (warned) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+
+func (w warned) Handle(_ context.Context, r slog.Record) error {
+	w.warnings <- r.Message
+	return nil
+}
+
+// endsWhileItStarts has a source broker find its disk in use when it returns, until it has ended and the lab has said so.
+func (r *real) endsWhileItStarts(id int, warnings <-chan string) {
+	r.Helper()
+	c := r.lab.Source
+	b, err := c.broker(id)
+	r.must(err)
+	r.must(c.down(b))
+	lock, err := os.OpenFile(filepath.Join(c.data(b), ".lock"), os.O_RDWR, 0)
+	r.must(err)
+	defer lock.Close()
+	// Java's locks are those of fcntl.
+	r.must(syscall.FcntlFlock(lock.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK}))
+	for len(warnings) > 0 {
+		<-warnings
+	}
+	go func() {
+		<-warnings
+		lock.Close()
+	}()
+	r.must(c.returns(r.Context(), b))
+	first, err := os.ReadFile(b.proc.log)
+	if r.must(err); !strings.Contains(string(first), "Failed to acquire lock on file .lock") {
+		r.Errorf("broker %d did not end while it started", id)
+	}
 }
 
 type testConfig struct{ scenario.Config }

@@ -75,10 +75,20 @@ func rawLogs(ctx context.Context, t *testing.T, opts []kgo.Opt, topics []string)
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topics...)
+	admin := kadm.NewClient(client)
+	ends, err := admin.ListEndOffsets(ctx, topics...)
 	if err != nil || ends.Error() != nil {
 		t.Fatal(err, ends.Error())
 	}
+	starts, err := admin.ListStartOffsets(ctx, topics...)
+	if err != nil || starts.Error() != nil {
+		t.Fatal(err, starts.Error())
+	}
+	starts.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			t.Fatalf("%s/%d begins at offset %d: retention has removed what the truth is read from", o.Topic, o.Partition, o.Offset)
+		}
+	})
 	out := map[oracle.Place]*rawLog{}
 	missing := int64(0)
 	ends.Each(func(o kadm.ListedOffset) {
