@@ -83,6 +83,28 @@ func TestFillerGoesOnBeyondItsBlock(t *testing.T) {
 	}
 }
 
+// The magic is found where bytes.Index finds it, also among what looks like its beginning.
+func TestIndexMagic(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	found := 0
+	for range 50_000 {
+		b := make([]byte, rng.IntN(40))
+		for i := range b {
+			b[i] = magic[rng.IntN(len(magic))]
+		}
+		want := bytes.Index(b, []byte(magic))
+		if got := indexMagic(b); got != want {
+			t.Fatalf("%q: at %d, want %d", b, got, want)
+		}
+		if want >= 0 {
+			found++
+		}
+	}
+	if found < 1000 {
+		t.Errorf("the magic was found %d times", found)
+	}
+}
+
 // Numbers are read as strconv reads them, but for what it would not write.
 func TestParseUint(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))

@@ -114,7 +114,7 @@ func (d *Decoder) decode(rec *kgo.Record, sourceTopic string, id *Identity) Kind
 		if value == nil {
 			return NoValue
 		}
-		at = bytes.Index(value[:min(len(value), maxReadable+len(magic))], []byte(magic))
+		at = indexMagic(value[:min(len(value), maxReadable+len(magic))])
 		if at < 0 {
 			if len(value) < minRecord {
 				return TooShort
@@ -163,6 +163,19 @@ func (d *Decoder) decode(rec *kgo.Record, sourceTopic string, id *Identity) Kind
 		return Foreign
 	}
 	return OK
+}
+
+// indexMagic is bytes.Index for the magic, in less time: hardly anything but the magic starts with its first byte.
+func indexMagic(b []byte) int {
+	for from := 0; ; from++ {
+		i := bytes.IndexByte(b[from:], magic[0])
+		if i < 0 {
+			return -1
+		}
+		if from += i; bytes.HasPrefix(b[from:], []byte(magic)) {
+			return from
+		}
+	}
 }
 
 // parseUint reads what strconv.AppendUint writes and nothing else: no sign, no leading zeros.
