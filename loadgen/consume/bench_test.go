@@ -1,8 +1,10 @@
 package consume
 
 import (
+	"runtime"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -66,6 +68,29 @@ func TestNothingIsAllocatedForARecord(t *testing.T) {
 	}
 	if p.state.Records != 22*n || p.state.Duplicate != 0 || len(p.state.Kinds) != 0 {
 		t.Errorf("%d records, %d duplicates, %v", p.state.Records, p.state.Duplicate, p.state.Kinds)
+	}
+}
+
+// A partition to which nothing more comes must not keep the fetch in memory that it was read with.
+func TestNoFetchIsKept(t *testing.T) {
+	p, fp, decoder := benchPartition(), fetchOf(t, 10), message.NewDecoder(testID)
+	var values []weak.Pointer[byte]
+	for _, r := range fp.Records {
+		values = append(values, weak.Make(&r.Value[0]))
+	}
+	p.fetched = append(p.fetched, *fp)
+	if err := p.takeAll(decoder, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	fp = nil
+	runtime.GC()
+	for i, v := range values {
+		if v.Value() != nil {
+			t.Errorf("record %d is still in memory", i)
+		}
+	}
+	if p.state.Records != 10 || p.state.Streams[0].Producer != "producer-0" {
+		t.Errorf("%d records, of %q", p.state.Records, p.state.Streams[0].Producer)
 	}
 }
 

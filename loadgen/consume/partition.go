@@ -106,6 +106,7 @@ func (p *partition) take(fp *kgo.FetchPartition, decoder *message.Decoder, now t
 	case p.behindSince.IsZero():
 		p.behindSince = now
 	}
+	p.obs.ID.Producer = nil // which is the record's memory, and keeps a whole fetch
 	p.batch.counts = countsOf(s).minus(before)
 	p.stats.add(&p.batch)
 	return err
