@@ -119,9 +119,9 @@ func (k *broker) javaCommand(heap string, args ...string) (argv, env []string) {
 	return append(argv, args...), []string{"CLASSPATH=" + k.kafka.ClassPath}
 }
 
-// wait returns when the broker answers.
+// wait returns when the broker answers, which on a busy machine can take more than a minute.
 func (k *broker) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	for {
 		attempt, done := context.WithTimeout(ctx, 2*time.Second)
