@@ -329,7 +329,10 @@ func (m *Mirror) take(ctx context.Context, topic string, known, n int32) error {
 	switch have := at[topic]; {
 	case have == 0:
 		if err := m.create(ctx, topic, n); err != nil {
-			return err
+			if at, lookErr := partitions(ctx, m.admin, []string{topic}); lookErr != nil || at[topic] == 0 {
+				return err
+			}
+			return m.take(ctx, topic, known, n) // somebody else has just made it
 		}
 	case have < n:
 		if err := topics.Grow(ctx, m.admin, topics.Growth{Names: []string{topic}, Partitions: int(n)}); err != nil {
