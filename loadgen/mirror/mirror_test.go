@@ -229,6 +229,32 @@ func TestCopiesEverythingAsItIs(t *testing.T) {
 	}
 }
 
+// A topic may be made by somebody else between the mirror's look and its own attempt.
+func TestTakesATopicThatSomebodyElseMakes(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.createTopic(topic, 3)
+	p.send(topic, 3, 0, 50)
+	var made atomic.Bool
+	p.to.ControlKey(int16(kmsg.CreateTopics), func(kmsg.Request) (kmsg.Response, error, bool) {
+		p.to.KeepControl()
+		if made.CompareAndSwap(false, true) {
+			p.to.SleepControl(func() {
+				if err := p.to.CreateTopic(topic, 2, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return nil, nil, false
+	})
+	_, stop := p.start(p.config())
+	p.arrived(topic, 150)
+	stop()
+	if n := len(p.to.PartitionInfos(topic)); !made.Load() || n != 3 {
+		t.Errorf("it has %d partitions, want 3; made by somebody else: %t", n, made.Load())
+	}
+}
+
 func TestGoesOnWhereItStopped(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
