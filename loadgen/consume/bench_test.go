@@ -82,7 +82,6 @@ func TestNoFetchIsKept(t *testing.T) {
 	if err := p.takeAll(decoder, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	fp = nil
 	runtime.GC()
 	for i, v := range values {
 		if v.Value() != nil {
